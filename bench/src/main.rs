@@ -1,0 +1,2 @@
+//! `tracemill-load`: load generator, sink and relay for OTLP receivers.
+fn main() {}

@@ -1,0 +1,5 @@
+//! The collector's YAML → a typed, checked [`Plan`] made of every room's options.
+
+pub mod plan;
+
+pub use plan::Plan;

@@ -1,0 +1,139 @@
+//! What a configuration asks for, checked and complete: no reference dangles, no default is open.
+
+use std::time::Duration;
+
+use crate::{otlp::Signal, route, rpc, runtime, telemetry, upstream};
+
+/// A whole configuration. Components that no pipeline uses are left out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Cores, memory, shutdown.
+    pub engine: runtime::Options,
+    /// Receivers in use.
+    pub receivers: Vec<Receiver>,
+    /// Exporters in use.
+    pub exporters: Vec<Exporter>,
+    /// Pipelines in the order of the file.
+    pub pipelines: Vec<Pipeline>,
+    /// `service.telemetry`.
+    pub telemetry: telemetry::Options,
+    /// `health_check` extensions that `service.extensions` names.
+    pub health_checks: Vec<HealthCheck>,
+}
+
+/// An `otlp` receiver.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Receiver {
+    /// Id as written, e.g. `otlp/edge`.
+    pub id: String,
+    /// `protocols.grpc`.
+    pub grpc: Option<rpc::GrpcServerOptions>,
+    /// `protocols.http`.
+    pub http: Option<rpc::HttpServerOptions>,
+}
+
+/// One way from receivers to exporters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pipeline {
+    /// Id as written, e.g. `traces/2`.
+    pub id: String,
+    /// What flows here.
+    pub signal: Signal,
+    /// Indices into [`Plan::receivers`].
+    pub receivers: Vec<usize>,
+    /// Indices into [`Plan::exporters`], each once.
+    pub exporters: Vec<usize>,
+    /// Cap on merging from `batch` processors: items per call, 0 for none.
+    pub batch_items_max: u64,
+    /// Ids of `memory_limiter` processors, for their metrics.
+    pub memory_limiters: Vec<String>,
+}
+
+/// An exporter in use.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exporter {
+    /// Id as written, e.g. `load_balancing` or `otlp/store`.
+    pub id: String,
+    /// What it does.
+    pub kind: ExporterKind,
+}
+
+/// The exporters that tracemill has.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ExporterKind {
+    /// `load_balancing`.
+    LoadBalancing(Box<LoadBalancing>),
+    /// `otlp_grpc`.
+    OtlpGrpc {
+        /// `host:port`.
+        endpoint: String,
+        /// How it is called.
+        options: Box<upstream::Options>,
+    },
+    /// `debug`.
+    Debug(DebugOptions),
+    /// `nop`.
+    Nop,
+}
+
+/// `load_balancing` (loadbalancing 1).
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadBalancing {
+    /// `protocol.otlp`: how each backend is called.
+    pub template: upstream::Options,
+    /// Where backends are found.
+    pub resolver: Resolver,
+    /// Which ring.
+    pub ring: route::Generation,
+    /// `timeout` at the balancer's own level: bound of the reply. The collector's default is 5 s.
+    pub timeout: Duration,
+    /// `retry_on_failure` at the balancer's own level: a part that failed is routed again.
+    pub retry: Option<upstream::options::RetryOptions>,
+    /// `sending_queue` at the balancer's own level: a further bound.
+    pub queue: Option<upstream::options::QueueOptions>,
+}
+
+/// `resolver`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Resolver {
+    /// `static.hostnames`, sorted bytewise, duplicates kept (loadbalancing 1.6, 2.2).
+    Static(Vec<String>),
+}
+
+/// `debug` exporter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DebugOptions {
+    /// `verbosity`.
+    pub verbosity: Verbosity,
+    /// First lines of each second that are written.
+    pub sampling_initial: u64,
+    /// Then each n-th.
+    pub sampling_thereafter: u64,
+    /// Through the log (true) or plain on standard output.
+    pub use_internal_logger: bool,
+}
+
+/// `debug.verbosity`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// One line per request.
+    #[default]
+    Basic,
+    /// One line per item.
+    Normal,
+    /// Everything.
+    Detailed,
+}
+
+/// `health_check` extension.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthCheck {
+    /// Id as written.
+    pub id: String,
+    /// `host:port`.
+    pub endpoint: String,
+    /// Path; `/` by default.
+    pub path: String,
+    /// `response_body.healthy` and `.unhealthy`, if given.
+    pub response_body: Option<(String, String)>,
+}

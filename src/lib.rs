@@ -1,0 +1,12 @@
+//! tracemill: the rooms, in the order a span walks them.
+
+pub mod config;
+pub mod net;
+pub mod otlp;
+pub mod route;
+pub mod rpc;
+pub mod runtime;
+pub mod telemetry;
+pub mod testing;
+pub mod time;
+pub mod upstream;

@@ -1,0 +1,2 @@
+//! Arguments → configuration → roles → cores → exit code.
+fn main() {}

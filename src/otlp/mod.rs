@@ -1,0 +1,6 @@
+//! The bytes of an OTLP request. Pure.
+#![forbid(unsafe_code)]
+
+pub mod signal;
+
+pub use signal::Signal;

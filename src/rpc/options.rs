@@ -1,0 +1,73 @@
+//! What can be set on a server.
+
+use std::time::Duration;
+
+use crate::otlp::Signal;
+
+/// One gRPC listening address (collector: `otlp` receiver, `protocols.grpc`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct GrpcServerOptions {
+    /// `host:port` as written; port 0 asks for a free one.
+    pub endpoint: String,
+    /// Largest message, before and after inflating.
+    pub recv_bytes_max: usize,
+    /// Concurrent streams of one connection; `None` takes tracemill's own limit.
+    pub streams_max: Option<u32>,
+    /// Keepalive of accepted connections.
+    pub keepalive: ServerKeepalive,
+}
+
+/// `keepalive.server_parameters`; `None` means never.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ServerKeepalive {
+    /// Close a connection that had no stream for this long.
+    pub connection_idle_max: Option<Duration>,
+    /// Close a connection of this age.
+    pub connection_age_max: Option<Duration>,
+    /// Then wait this long for its streams.
+    pub connection_age_grace: Option<Duration>,
+    /// Ping a silent peer after this time.
+    pub time: Option<Duration>,
+    /// Close if the ping is not answered within this time.
+    pub timeout: Option<Duration>,
+}
+
+/// One HTTP listening address (collector: `otlp` receiver, `protocols.http`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpServerOptions {
+    /// `host:port` as written; port 0 asks for a free one.
+    pub endpoint: String,
+    /// Largest body, before and after inflating.
+    pub body_bytes_max: usize,
+    /// Path of each signal, in the order of [`Signal::ALL`].
+    pub paths: [String; 3],
+    /// Largest time for request headers to arrive; zero means no limit of the user's.
+    pub read_header_timeout: Duration,
+    /// Idle time between requests of one connection; zero means no limit of the user's.
+    pub idle_timeout: Duration,
+}
+
+impl Default for GrpcServerOptions {
+    /// The collector's defaults (otlp 4.2).
+    fn default() -> Self {
+        Self {
+            endpoint: "localhost:4317".into(),
+            recv_bytes_max: 4 << 20,
+            streams_max: None,
+            keepalive: ServerKeepalive::default(),
+        }
+    }
+}
+
+impl Default for HttpServerOptions {
+    /// The collector's defaults (otlp 4.2).
+    fn default() -> Self {
+        Self {
+            endpoint: "localhost:4318".into(),
+            body_bytes_max: 20 << 20,
+            paths: Signal::ALL.map(|s| s.http_path().to_owned()),
+            read_header_timeout: Duration::ZERO,
+            idle_timeout: Duration::ZERO,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Seeded workloads shared by tests, benches and the demo. The data path may not name it.

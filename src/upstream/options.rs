@@ -1,0 +1,145 @@
+//! What can be set on sending to one endpoint. Defaults are the collector's (otlp 4.4).
+
+use std::time::Duration;
+
+use crate::rpc::Codec;
+
+/// How one endpoint is called.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Deadline of one call on the wire; zero means none.
+    pub timeout: Duration,
+    /// Encoding of request messages. The collector's default is gzip.
+    pub compression: Codec,
+    /// Sent with every call, in order.
+    pub headers: Vec<(String, String)>,
+    /// Replaces tracemill's own `user-agent`.
+    pub user_agent: Option<String>,
+    /// Replaces `host:port` in `:authority`.
+    pub authority: Option<String>,
+    /// Ping idle connections. Off unless configured.
+    pub keepalive: Option<Keepalive>,
+    /// The bounded queue; `None` when `sending_queue.enabled` is false.
+    pub queue: Option<QueueOptions>,
+    /// Retry of calls that may succeed later; `None` when `retry_on_failure.enabled` is false.
+    pub retry: Option<RetryOptions>,
+    /// How parts are merged into calls.
+    pub merge: MergeOptions,
+}
+
+/// Client keepalive.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Keepalive {
+    /// Ping after this long without a frame from the peer.
+    pub time: Duration,
+    /// Close the connection when the ping is not answered within this time.
+    pub timeout: Duration,
+    /// Ping also when no call is in flight.
+    pub permit_without_stream: bool,
+}
+
+/// What `queue_size` counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sizer {
+    /// Received requests (parts of them, where a request is cut).
+    #[default]
+    Requests,
+    /// Spans, log records or metric points.
+    Items,
+    /// Uncompressed bytes.
+    Bytes,
+}
+
+/// `sending_queue`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QueueOptions {
+    /// What is counted.
+    pub sizer: Sizer,
+    /// How much of it fits, in flight included.
+    pub size_max: u64,
+    /// Calls in flight at once.
+    pub num_consumers: usize,
+    /// Wait for room instead of refusing.
+    pub block_on_overflow: bool,
+    /// The client's answer waits for the backend's, however long that takes.
+    pub wait_for_result: bool,
+}
+
+/// `retry_on_failure`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RetryOptions {
+    /// First wait.
+    pub initial_interval: Duration,
+    /// Each wait is drawn from `interval * (1 ± this)`.
+    pub randomization_factor: f64,
+    /// Growth of the interval.
+    pub multiplier: f64,
+    /// Largest interval.
+    pub max_interval: Duration,
+    /// Give up after this time; zero means never.
+    pub max_elapsed_time: Duration,
+}
+
+/// How parts are merged into calls (tracemill's own; `batch` may lower the limits).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MergeOptions {
+    /// A call leaves when this much has gathered.
+    pub bytes: usize,
+    /// No call is larger, unless one received part alone is.
+    pub bytes_max: usize,
+    /// No call has more items, unless one received part alone has; 0 means no limit.
+    pub items_max: u64,
+    /// A call leaves when its oldest part is this old.
+    pub linger: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(5),
+            compression: Codec::Gzip,
+            headers: Vec::new(),
+            user_agent: None,
+            authority: None,
+            keepalive: None,
+            queue: Some(QueueOptions::default()),
+            retry: Some(RetryOptions::default()),
+            merge: MergeOptions::default(),
+        }
+    }
+}
+
+impl Default for QueueOptions {
+    fn default() -> Self {
+        Self {
+            sizer: Sizer::Requests,
+            size_max: 1000,
+            num_consumers: 10,
+            block_on_overflow: false,
+            wait_for_result: false,
+        }
+    }
+}
+
+impl Default for RetryOptions {
+    fn default() -> Self {
+        Self {
+            initial_interval: Duration::from_secs(5),
+            randomization_factor: 0.5,
+            multiplier: 1.5,
+            max_interval: Duration::from_secs(30),
+            max_elapsed_time: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Default for MergeOptions {
+    fn default() -> Self {
+        Self {
+            bytes: 256 << 10,
+            bytes_max: 1 << 20,
+            items_max: 0,
+            linger: Duration::from_millis(2),
+        }
+    }
+}
