@@ -1,6 +1,27 @@
 //! The bytes of an OTLP request. Pure.
+//!
+//! What it does: finds resources, scopes, items and trace ids in the wire bytes of a request, in
+//! one pass, without decoding and without allocating per item ([`scan()`]), and counts items
+//! ([`items`]).
+//!
+//! Invariants: bytes are never changed, only pointed at; every extent in an [`Index`] lies inside
+//! the body it was made from; nesting is bounded; no input makes it panic.
+//!
+//! What it deliberately does not do: judge the contents of attributes, events, links and
+//! metric points (the next hop does), check UTF-8 (the collector does not either), merge fields.
 #![forbid(unsafe_code)]
 
-pub mod signal;
+mod count;
+mod error;
+mod ids;
+mod index;
+mod layout;
+mod scan;
+mod signal;
+pub mod wire;
 
+pub use count::items;
+pub use error::Error;
+pub use index::{Index, Item, KEEP_ITEMS_MAX, Resource, Scope};
+pub use scan::scan;
 pub use signal::Signal;

@@ -1,15 +1,16 @@
-//! Which endpoint owns a trace. Pure.
+//! Which endpoint owns a trace, and the cutting of requests by owner. Pure.
+//!
+//! Invariants: for the same endpoint strings and trace id the owner is the one that the collector
+//! of the ring's [`Generation`] picks; every item of a request goes to exactly one part; a part
+//! is never larger than the request it was cut from.
+//!
+//! What it deliberately does not do: know whether an endpoint is alive, weigh endpoints, or move
+//! a trace because of load.
 #![forbid(unsafe_code)]
 
-/// Generation of the consistent-hash ring (collector releases differ; all routers of a tier
-/// must agree). Source: loadbalancing 2.2.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Generation {
-    /// Collector before about v0.131.
-    V1,
-    /// Collector v0.131 to v0.156.
-    V2,
-    /// Collector v0.157 and later.
-    #[default]
-    V3,
-}
+mod crc;
+mod ring;
+mod split;
+
+pub use ring::{Generation, NAMES_MAX, Ring};
+pub use split::{Part, Split};

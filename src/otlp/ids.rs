@@ -1,0 +1,142 @@
+//! Finds the trace id of a span or log record and checks the lengths of its ids.
+//!
+//! Most SDKs write `trace_id` and `span_id` first: then a look at four bytes is enough. The
+//! collector writes fields backwards, so otherwise the item's own fields are walked from the
+//! front (never from the back: a string's end can look like an id). In the walk the last trace id
+//! wins and known fields must have their own wire type. The look at the front differs from it only
+//! on spans that repeat a singular field, or are broken behind their ids (otlp 3.3).
+
+use super::layout::{Field, LOG_RECORD, Role, SPAN};
+use super::wire::{Extent, I32, I64, LEN, Reader, VARINT};
+use super::{Error, Signal};
+
+/// Bytes of a trace id.
+pub(super) const TRACE_ID_BYTES: u32 = 16;
+const SPAN_ID_BYTES: u32 = 8;
+
+/// Offset of the trace id's 16 bytes in `body`, or 0 if the item has none or an empty one.
+#[inline]
+pub(super) fn trace_id_at(signal: Signal, body: &[u8], item: Extent) -> Result<u32, Error> {
+    match signal {
+        Signal::Traces if ids_first(item.of(body)) => Ok(item.start + 2),
+        Signal::Traces => walk(&SPAN_STEPS, SPAN, body, item),
+        Signal::Logs => walk(&LOG_RECORD_STEPS, LOG_RECORD, body, item),
+        Signal::Metrics => Ok(0),
+    }
+}
+
+/// Whether a span starts with a trace id and a span id, and the parent's id, if it is next, has
+/// its right length too.
+#[inline]
+fn ids_first(span: &[u8]) -> bool {
+    let Some((ids, rest)) = span.split_first_chunk::<28>() else { return false };
+    ids[0] == 0x0a
+        && ids[1] == 0x10
+        && ids[18] == 0x12
+        && ids[19] == 0x08
+        && match rest {
+            [0x22, len, ..] => *len == 0 || (*len == 8 && rest.len() >= 10),
+            _ => true,
+        }
+}
+
+/// What to do at a one-byte tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Not a known field with its right wire type in one byte: read it the long way.
+    Slow,
+    Len,
+    I64,
+    Varint,
+    TraceId,
+    SpanId,
+}
+
+/// A step for each one-byte tag.
+type Steps = [Step; 128];
+
+static SPAN_STEPS: Steps = steps(SPAN);
+static LOG_RECORD_STEPS: Steps = steps(LOG_RECORD);
+
+const fn steps(fields: &[Field]) -> Steps {
+    let mut steps = [Step::Slow; 128];
+    let mut i = 0;
+    while i < fields.len() {
+        let (number, _, role) = fields[i];
+        let (wire, step) = match role {
+            Role::TraceId => (LEN, Step::TraceId),
+            Role::SpanId => (LEN, Step::SpanId),
+            Role::Other(LEN) => (LEN, Step::Len),
+            Role::Other(I64) => (I64, Step::I64),
+            Role::Other(VARINT) => (VARINT, Step::Varint),
+            Role::Other(_) => (I32, Step::Slow),
+        };
+        if number < 16 {
+            steps[(number << 3) as usize | wire as usize] = step;
+        }
+        i += 1;
+    }
+    steps
+}
+
+fn walk(steps: &Steps, fields: &[Field], body: &[u8], item: Extent) -> Result<u32, Error> {
+    let mut reader = Reader::new(body, item);
+    let mut id = 0;
+    while let Some(first) = reader.peek() {
+        match steps.get(first as usize).copied().unwrap_or(Step::Slow) {
+            Step::Len => {
+                reader.advance(1)?;
+                reader.content()?;
+            }
+            Step::I64 => reader.advance(9)?,
+            Step::Varint => {
+                reader.advance(1)?;
+                reader.varint()?;
+            }
+            Step::TraceId => {
+                reader.advance(1)?;
+                id = trace_id(reader.content()?)?;
+            }
+            Step::SpanId => {
+                reader.advance(1)?;
+                span_id(reader.content()?)?;
+            }
+            Step::Slow => slow(&mut reader, fields, &mut id)?,
+        }
+    }
+    Ok(id)
+}
+
+/// A field with a longer tag: number 16, unknown, padded, or wrong.
+fn slow(reader: &mut Reader<'_>, fields: &[Field], id: &mut u32) -> Result<(), Error> {
+    let tag = reader.tag()?;
+    let Some((_, name, role)) = fields.iter().find(|f| f.0 == tag.field) else {
+        return reader.skip(tag);
+    };
+    match *role {
+        Role::TraceId => *id = trace_id(reader.content_of(tag, name)?)?,
+        Role::SpanId => span_id(reader.content_of(tag, name)?)?,
+        Role::Other(wire) if wire == tag.wire => reader.skip(tag)?,
+        Role::Other(_) => {
+            return Err(Error::WrongWireType { field: name, wire: tag.wire, at: tag.at });
+        }
+    }
+    Ok(())
+}
+
+#[inline]
+const fn trace_id(id: Extent) -> Result<u32, Error> {
+    match id.len() {
+        TRACE_ID_BYTES => Ok(id.start),
+        0 => Ok(0),
+        _ => Err(Error::TraceIdLength { at: id.start }),
+    }
+}
+
+#[inline]
+const fn span_id(id: Extent) -> Result<(), Error> {
+    match id.len() {
+        SPAN_ID_BYTES | 0 => Ok(()),
+        _ => Err(Error::SpanIdLength { at: id.start }),
+    }
+}

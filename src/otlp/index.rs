@@ -1,0 +1,197 @@
+//! Where everything lies in a request.
+
+use super::Signal;
+use super::ids::TRACE_ID_BYTES;
+use super::wire::Extent;
+
+/// The index of one request, and the memory for the next: reuse it.
+///
+/// All offsets are into the body given to [`super::scan()`]. Resources, scopes and items stand in
+/// the order of the request; a scope's items and a resource's scopes are neighbours.
+#[derive(Debug, Default)]
+pub struct Index {
+    pub(super) resources: Vec<Resource>,
+    pub(super) scopes: Vec<Scope>,
+    pub(super) items: Vec<Item>,
+    pub(super) others: Vec<Extent>,
+    /// Unknown fields of the request itself.
+    pub(super) strays: Vec<Extent>,
+    /// Metric points, which have no entry of their own.
+    pub(super) points: u64,
+    pub(super) signal: Option<Signal>,
+    /// Contents of the scopes of the resource being read: fields 2, then 1000.
+    pub(super) pending: Vec<Extent>,
+    pub(super) deprecated: Vec<Extent>,
+}
+
+/// ResourceSpans, ResourceLogs or ResourceMetrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// Its scopes, as positions in [`Index::scopes`].
+    pub(super) scopes: Extent,
+    pub(super) others: Others,
+}
+
+/// ScopeSpans, ScopeLogs or ScopeMetrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// Its items, as positions in [`Index::items`].
+    pub(super) items: Extent,
+    pub(super) others: Others,
+}
+
+/// The fields of a message that are not its repeated children: resource or scope, schema URL,
+/// unknown fields. Neighbours are one extent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Others {
+    /// Positions in [`Index::others`].
+    pub(super) at: Extent,
+    /// Their bytes in sum.
+    pub(super) bytes: u32,
+}
+
+/// A span, a log record or a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// The whole field, with its tag and length as they came.
+    pub field: Extent,
+    /// Offset of the trace id, 0 if there is none.
+    pub(super) id: u32,
+}
+
+impl Item {
+    /// The trace id; `None` if it is absent or empty, and for metrics.
+    #[must_use]
+    #[inline]
+    pub fn trace_id<'a>(&self, body: &'a [u8]) -> Option<&'a [u8; 16]> {
+        if self.id == 0 {
+            return None;
+        }
+        body.get(self.id as usize..)?.first_chunk()
+    }
+
+    /// Where the 16 bytes of the trace id lie.
+    #[must_use]
+    pub fn trace_id_extent(&self) -> Option<Extent> {
+        (self.id != 0).then(|| Extent { start: self.id, end: self.id + TRACE_ID_BYTES })
+    }
+}
+
+impl Resource {
+    /// Bytes of all its fields but the scopes.
+    #[must_use]
+    pub const fn others_bytes(&self) -> u32 {
+        self.others.bytes
+    }
+}
+
+impl Scope {
+    /// Bytes of all its fields but the items.
+    #[must_use]
+    pub const fn others_bytes(&self) -> u32 {
+        self.others.bytes
+    }
+}
+
+impl Index {
+    /// An empty index; it grows with the first requests and keeps what it has grown.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The signal of the request; `None` before the first.
+    #[must_use]
+    pub const fn signal(&self) -> Option<Signal> {
+        self.signal
+    }
+
+    /// Spans, log records or metric **points** in the request.
+    #[must_use]
+    pub const fn count(&self) -> u64 {
+        match self.signal {
+            Some(Signal::Metrics) => self.points,
+            _ => self.items.len() as u64,
+        }
+    }
+
+    /// All resources.
+    #[must_use]
+    pub fn resources(&self) -> &[Resource] {
+        &self.resources
+    }
+
+    /// All scopes.
+    #[must_use]
+    pub fn scopes(&self) -> &[Scope] {
+        &self.scopes
+    }
+
+    /// All items: spans, log records or metrics.
+    #[must_use]
+    pub fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    /// The scopes of a resource, with their positions.
+    #[inline]
+    pub fn scopes_of(&self, resource: &Resource) -> impl Iterator<Item = (u32, &Scope)> {
+        (resource.scopes.start..).zip(slice(&self.scopes, resource.scopes))
+    }
+
+    /// The items of a scope.
+    #[must_use]
+    #[inline]
+    pub fn items_of(&self, scope: &Scope) -> &[Item] {
+        slice(&self.items, scope.items)
+    }
+
+    /// All fields of a resource but its scopes, as they came.
+    #[must_use]
+    #[inline]
+    pub fn others_of_resource(&self, resource: &Resource) -> &[Extent] {
+        slice(&self.others, resource.others.at)
+    }
+
+    /// All fields of a scope but its items, as they came.
+    #[must_use]
+    #[inline]
+    pub fn others_of_scope(&self, scope: &Scope) -> &[Extent] {
+        slice(&self.others, scope.others.at)
+    }
+
+    /// Unknown fields of the request itself.
+    #[must_use]
+    pub fn strays(&self) -> &[Extent] {
+        &self.strays
+    }
+
+    /// Forgets the request. Memory is kept up to [`KEEP_ITEMS_MAX`] items.
+    pub fn clear(&mut self) {
+        self.signal = None;
+        self.points = 0;
+        keep(&mut self.resources);
+        keep(&mut self.scopes);
+        keep(&mut self.items);
+        keep(&mut self.others);
+        keep(&mut self.strays);
+        keep(&mut self.pending);
+        keep(&mut self.deprecated);
+    }
+}
+
+/// Entries of each table whose memory is kept between requests. More than a 4 MiB request of
+/// 64-byte spans has; a hostile one of two-byte spans must not pin its memory for ever.
+pub const KEEP_ITEMS_MAX: usize = 1 << 16;
+
+fn keep<T>(table: &mut Vec<T>) {
+    table.clear();
+    if table.capacity() > KEEP_ITEMS_MAX {
+        table.shrink_to(KEEP_ITEMS_MAX);
+    }
+}
+
+#[inline]
+fn slice<T>(table: &[T], at: Extent) -> &[T] {
+    &table[at.start as usize..at.end as usize]
+}

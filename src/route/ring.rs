@@ -1,0 +1,413 @@
+//! The collector's consistent-hash ring, bit for bit, in its three generations (loadbalancing 2).
+//!
+//! A ring is built once per endpoint list and never changes. A look-up is a CRC and one load from
+//! a table with the owner of every position: 256 KiB for v3, which stays in L2.
+
+use super::crc::crc32_of_id;
+
+/// Generation of the consistent-hash ring (collector releases differ; all routers of a tier
+/// must agree). Source: loadbalancing 2.2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Generation {
+    /// Collector before about v0.131.
+    V1,
+    /// Collector v0.131 to v0.156.
+    V2,
+    /// Collector v0.157 and later.
+    #[default]
+    V3,
+}
+
+impl Generation {
+    /// Positions on the ring.
+    #[must_use]
+    pub const fn positions(self) -> u32 {
+        match self {
+            Self::V1 | Self::V2 => 36_000,
+            Self::V3 => 131_071,
+        }
+    }
+
+    /// Virtual nodes of one endpoint.
+    #[must_use]
+    pub const fn vnodes(self) -> u32 {
+        match self {
+            Self::V1 | Self::V2 => 100,
+            Self::V3 => 200,
+        }
+    }
+
+    /// How far a virtual node moves on when its place is taken, at most.
+    const fn probes(self) -> u32 {
+        match self {
+            Self::V1 => 1,
+            Self::V2 | Self::V3 => 10,
+        }
+    }
+
+    /// Written with the endpoint's name into the hash of a virtual node.
+    fn vnode_hash(self, name: &str, vnode: u32) -> u32 {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(name.as_bytes());
+        match self {
+            Self::V1 => hasher.update(&vnode.to_le_bytes()[..1]),
+            Self::V2 | Self::V3 => hasher.update(&vnode.to_le_bytes()),
+        }
+        hasher.finalize()
+    }
+
+    #[inline]
+    const fn position(self, hash: u32) -> u32 {
+        // Each arm divides by a constant, which is a multiplication.
+        match self {
+            Self::V1 | Self::V2 => hash % Self::V2.positions(),
+            Self::V3 => hash % Self::V3.positions(),
+        }
+    }
+}
+
+/// Most strings in an endpoint list. The ring has room for a small part of so many.
+pub const NAMES_MAX: usize = u16::MAX as usize;
+
+/// Default port of an endpoint that names none (loadbalancing 1.7).
+const DEFAULT_PORT: &str = ":4317";
+
+/// Which endpoint owns which trace.
+///
+/// Two views of the same list (loadbalancing 1.7): **names**, the strings that are hashed, just as
+/// the resolver gave them, and **endpoints**, the distinct addresses that are dialled. `backend`
+/// and `backend:4317` are two names of one endpoint, and so is a name that stands twice.
+#[derive(Clone, Debug)]
+pub struct Ring {
+    generation: Generation,
+    names: Vec<String>,
+    /// Endpoint of each name.
+    dialled: Vec<u16>,
+    endpoints: Vec<String>,
+    /// Position and name of each virtual node, by position.
+    vnodes: Vec<(u32, u16)>,
+    /// Endpoint that owns each position; empty if there are no names.
+    owners: Box<[u16]>,
+}
+
+impl Ring {
+    /// The ring of an endpoint list, in the order the resolver gives (every resolver of the
+    /// collector sorts bytewise; v1 and v2 depend on the order).
+    ///
+    /// # Panics
+    /// With more than [`NAMES_MAX`] names.
+    #[must_use]
+    pub fn new(generation: Generation, names: &[String]) -> Self {
+        assert!(names.len() <= NAMES_MAX, "{} endpoints", names.len());
+        let mut endpoints = Vec::new();
+        let dialled = names.iter().map(|name| dial(&mut endpoints, name)).collect::<Vec<_>>();
+        let vnodes = place(generation, names);
+        let owners = owners(generation, &vnodes, &dialled);
+        Self { generation, names: names.to_vec(), dialled, endpoints, vnodes, owners }
+    }
+
+    /// Which ring this is.
+    #[must_use]
+    pub const fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// The strings that were hashed, as given.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The addresses to dial, `host:port`, each once, in the order of their first names.
+    #[must_use]
+    pub fn endpoints(&self) -> &[String] {
+        &self.endpoints
+    }
+
+    /// The endpoint that a name dials: position in [`Ring::endpoints`].
+    ///
+    /// # Panics
+    /// If there is no such name.
+    #[must_use]
+    pub fn endpoint_of_name(&self, name: usize) -> u16 {
+        self.dialled[name]
+    }
+
+    /// Virtual nodes by position: where each stands and the name it belongs to.
+    pub fn vnodes(&self) -> impl ExactSizeIterator<Item = (u32, &str)> {
+        self.vnodes.iter().map(|&(position, name)| (position, &*self.names[name as usize]))
+    }
+
+    /// Whether there is no endpoint, so that nothing has an owner.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.owners.is_empty()
+    }
+
+    /// Owner of a trace: position in [`Ring::endpoints`]; `None` on an empty ring. An absent id is
+    /// looked up as 16 zero bytes (loadbalancing 2.3).
+    #[inline]
+    #[must_use]
+    pub fn owner(&self, trace_id: &[u8; 16]) -> Option<u16> {
+        self.owner_of_hash(crc32_of_id(trace_id))
+    }
+
+    /// Owner of any other key: `service.name`, a resource, ...
+    #[must_use]
+    pub fn owner_of_key(&self, key: &[u8]) -> Option<u16> {
+        self.owner_of_hash(crc32fast::hash(key))
+    }
+
+    #[inline]
+    fn owner_of_hash(&self, hash: u32) -> Option<u16> {
+        self.owners.get(self.generation.position(hash) as usize).copied()
+    }
+
+    /// Share of all positions that an endpoint owns, 0.0 to 1.0.
+    #[must_use]
+    pub fn share(&self, endpoint: u16) -> f64 {
+        let owned = self.owners.iter().filter(|&&owner| owner == endpoint).count();
+        if owned == 0 { 0.0 } else { owned as f64 / self.owners.len() as f64 }
+    }
+
+    /// Equal on two routers if, and practically only if, their rings are equal: FNV-1a 64 over
+    /// the lines `position,name\n` of all virtual nodes.
+    #[must_use]
+    pub fn checksum(&self) -> u64 {
+        let mut hash = 0xcbf2_9ce4_8422_2325;
+        for (position, name) in self.vnodes() {
+            for byte in format!("{position},{name}\n").bytes() {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+        hash
+    }
+}
+
+/// Finds or adds the address that `name` dials.
+fn dial(endpoints: &mut Vec<String>, name: &str) -> u16 {
+    let port = if name.contains(':') { "" } else { DEFAULT_PORT };
+    let address = format!("{name}{port}");
+    let known = endpoints.iter().position(|endpoint| *endpoint == address);
+    let at = known.unwrap_or_else(|| {
+        endpoints.push(address);
+        endpoints.len() - 1
+    });
+    u16::try_from(at).expect("not more endpoints than names")
+}
+
+/// Virtual nodes by position.
+fn place(generation: Generation, names: &[String]) -> Vec<(u32, u16)> {
+    let mut candidates = Vec::with_capacity(names.len() * generation.vnodes() as usize);
+    for (n, name) in (0u16..).zip(names) {
+        for vnode in 0..generation.vnodes() {
+            let hash = generation.vnode_hash(name, vnode);
+            candidates.push((generation.position(hash), hash, n));
+        }
+    }
+    if generation == Generation::V3 {
+        // Position, then the whole hash, then the string: no list order is left.
+        candidates.sort_by(|a, b| {
+            let name = |n: u16| names[n as usize].as_bytes();
+            (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| name(a.2).cmp(name(b.2)))
+        });
+    }
+    let mut taken: Vec<Option<u16>> = vec![None; generation.positions() as usize];
+    for (position, _, name) in candidates {
+        let tries = (0..generation.probes()).map(|n| (position + n) % generation.positions());
+        if let Some(free) = tries.map(|p| p as usize).find(|&p| taken[p].is_none()) {
+            taken[free] = Some(name);
+        }
+    }
+    (0u32..).zip(taken).filter_map(|(position, name)| Some((position, name?))).collect()
+}
+
+/// The owner of each position: of the first virtual node at or behind it, around the end.
+fn owners(generation: Generation, vnodes: &[(u32, u16)], dialled: &[u16]) -> Box<[u16]> {
+    let Some(&(_, first)) = vnodes.first() else { return Box::default() };
+    let mut owners = vec![dialled[first as usize]; generation.positions() as usize];
+    let mut from = 0;
+    for &(position, name) in vnodes {
+        owners[from..=position as usize].fill(dialled[name as usize]);
+        from = position as usize + 1;
+    }
+    owners.into_boxed_slice()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn names(list: &[&str]) -> Vec<String> {
+        list.iter().map(ToString::to_string).collect()
+    }
+
+    /// The four backends of loadbalancing 2.4.
+    fn a() -> Vec<String> {
+        (1..=4).map(|n| format!("backend-{n}:4317")).collect()
+    }
+
+    /// The ten backends of loadbalancing 2.4.
+    fn b() -> Vec<String> {
+        let mut names: Vec<_> = (1..=10).map(|n| format!("10.0.0.{n}:4317")).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn published_ids_have_the_published_owners() {
+        // Trace id; number of the owner in A and B for v1, v2, v3 (loadbalancing 2.4).
+        let table = [
+            (0x4bf92f3577b34da6a3ce929d0e0e4736, [4, 4, 4], [8, 8, 3]),
+            (0x0af7651916cd43dd8448eb211c80319c, [1, 3, 1], [1, 1, 8]),
+            (0x5b8efff798038103d269b633813fc60c, [3, 1, 3], [8, 10, 1]),
+            (0x00000000000000000000000000000001, [4, 1, 3], [8, 3, 2]),
+            (0xffffffffffffffffffffffffffffffff, [1, 3, 4], [5, 8, 2]),
+            (0x0102030405060708090a0b0c0d0e0f10, [4, 3, 4], [4, 10, 7]),
+            (0x71940f0a4b9e4b3b8a6f2d8c5e1a7b90, [4, 2, 3], [6, 3, 2]),
+            (0xdeadbeefdeadbeefdeadbeefdeadbeef, [1, 4, 4], [6, 9, 2]),
+            (0x80f198ee56343ba864fe8b2a57d3eff7, [1, 1, 3], [2, 10, 8]),
+            (0x00000000000000000000000000000000, [3, 2, 2], [5, 1, 9]),
+        ];
+        for (g, generation) in [Generation::V1, Generation::V2, Generation::V3].iter().enumerate() {
+            let (a, b) = (Ring::new(*generation, &a()), Ring::new(*generation, &b()));
+            for (id, in_a, in_b) in table {
+                let id = u128::to_be_bytes(id);
+                let owner =
+                    |ring: &Ring| ring.endpoints()[ring.owner(&id).unwrap() as usize].clone();
+                assert_eq!(owner(&a), format!("backend-{}:4317", in_a[g]), "{id:x?}");
+                assert_eq!(owner(&b), format!("10.0.0.{}:4317", in_b[g]), "{id:x?}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_keys_have_the_published_owners() {
+        for (key, want) in [
+            ("frontend", [4, 2, 2]),
+            ("service.name=frontend|", [2, 1, 1]),
+            ("service.name=|", [4, 1, 1]),
+            ("", [2, 4, 1]),
+            ("4bf92f3577b34da6a3ce929d0e0e4736", [4, 4, 3]),
+            ("k8s.pod.name=p-1|http.status=200|", [2, 2, 2]),
+        ] {
+            let owner = |g| Ring::new(g, &a()).owner_of_key(key.as_bytes()).unwrap() + 1;
+            let got = [Generation::V1, Generation::V2, Generation::V3].map(owner);
+            assert_eq!(got, want, "{key}");
+        }
+    }
+
+    #[test]
+    fn rings_have_the_published_sizes_and_ends() {
+        for (generation, in_a, in_b) in
+            [(Generation::V1, 397, 985), (Generation::V2, 400, 1000), (Generation::V3, 800, 2000)]
+        {
+            assert_eq!(Ring::new(generation, &a()).vnodes().len(), in_a);
+            assert_eq!(Ring::new(generation, &b()).vnodes().len(), in_b);
+        }
+        let a = Ring::new(Generation::V3, &a());
+        let vnodes: Vec<_> = a.vnodes().collect();
+        assert_eq!(
+            vnodes[..3],
+            [(23, "backend-1:4317"), (49, "backend-4:4317"), (100, "backend-4:4317")]
+        );
+        assert_eq!(vnodes[799], (130_406, "backend-4:4317"));
+    }
+
+    #[test]
+    fn names_that_dial_the_same_address_are_one_endpoint_and_two_names() {
+        let ring = Ring::new(Generation::V3, &names(&["b", "b:4317", "c:1", "c:1", "::1"]));
+        assert_eq!(ring.endpoints(), ["b:4317", "c:1", "::1"]);
+        assert_eq!(ring.names().len(), 5);
+        let dialled: Vec<_> = (0..5).map(|n| ring.endpoint_of_name(n)).collect();
+        assert_eq!(dialled, [0, 0, 1, 1, 2]);
+        assert_eq!(ring.vnodes().len(), 1000);
+    }
+
+    #[test]
+    fn the_spelling_of_a_name_changes_the_ring_and_its_checksum() {
+        let ring = |list: &[&str]| Ring::new(Generation::V3, &names(list));
+        let with_port = ring(&["a:4317", "b:4317"]);
+        let without = ring(&["a", "b"]);
+        assert_eq!(with_port.endpoints(), without.endpoints());
+        assert_ne!(with_port.checksum(), without.checksum());
+        assert_eq!(without.checksum(), ring(&["b", "a"]).checksum(), "v3 knows no list order");
+        assert_ne!(without.checksum(), ring(&["a", "b", "b"]).checksum());
+    }
+
+    #[test]
+    fn an_empty_ring_owns_nothing() {
+        let ring = Ring::new(Generation::V3, &[]);
+        assert!(ring.is_empty());
+        assert_eq!(ring.owner(&[7; 16]), None);
+        assert_eq!(ring.endpoints().len(), 0);
+        assert!(ring.share(0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn an_overfull_ring_drops_virtual_nodes_and_still_owns_every_position() {
+        let names: Vec<_> =
+            (0..900).map(|n| format!("10.1.{}.{}:4317", n / 256, n % 256)).collect();
+        for generation in [Generation::V1, Generation::V2, Generation::V3] {
+            let ring = Ring::new(generation, &names);
+            assert!(ring.vnodes().len() <= generation.positions() as usize);
+            assert!(ring.owner(&[9; 16]).is_some());
+        }
+    }
+
+    /// The pseudo-code of loadbalancing 2.2, slowly: a list, searched from the front.
+    fn naive(generation: Generation, names: &[String], id: [u8; 16]) -> Option<String> {
+        let size = generation.positions();
+        let mut candidates = Vec::new();
+        for name in names {
+            for i in 0..generation.vnodes() {
+                let index = match generation {
+                    Generation::V1 => vec![u8::try_from(i).unwrap()],
+                    _ => i.to_le_bytes().to_vec(),
+                };
+                let hash = crc32fast::hash(&[name.as_bytes(), &index].concat());
+                candidates.push((hash % size, hash, name.clone()));
+            }
+        }
+        if generation == Generation::V3 {
+            candidates.sort();
+        }
+        let mut ring = std::collections::BTreeMap::new();
+        for (mut position, _, name) in candidates {
+            let mut n = 0;
+            while ring.contains_key(&position) && n < 10 && generation != Generation::V1 {
+                position = (position + 1) % size;
+                n += 1;
+            }
+            if n < 10 {
+                ring.entry(position).or_insert(name);
+            }
+        }
+        let key = crc32fast::hash(&id) % size;
+        let owner = ring.iter().find(|item| *item.0 >= key).or_else(|| ring.iter().next());
+        let owner = owner?.1;
+        Some(if owner.contains(':') { owner.clone() } else { format!("{owner}:4317") })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn the_table_agrees_with_a_linear_search(
+            generation in prop_oneof![
+                Just(Generation::V1), Just(Generation::V2), Just(Generation::V3)
+            ],
+            names in prop::collection::vec("[a-c]{1,2}(:[0-9]{1,2})?", 0..12),
+            ids: [[u8; 16]; 4],
+        ) {
+            let ring = Ring::new(generation, &names);
+            for id in ids {
+                let owner = ring.owner(&id).map(|owner| ring.endpoints()[owner as usize].clone());
+                prop_assert_eq!(owner, naive(generation, &names, id));
+            }
+            let shares: f64 = (0u16..).zip(ring.endpoints()).map(|(e, _)| ring.share(e)).sum();
+            prop_assert!(names.is_empty() || (shares - 1.0).abs() < 1e-9);
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! Cuts a request into one part per owner.
+//!
+//! Two phases, because room is reserved in every endpoint's queue before the first byte is copied:
+//! [`Split::plan`] finds owners, neighbours and exact sizes; [`Split::write`] copies. A part is
+//! itself a valid request, and parts may be concatenated. It has the request's resources
+//! and scopes that have items of this owner, with all their other fields byte for byte, and the
+//! items byte for byte; only the lengths around them are new (and minimal).
+//!
+//! Each endpoint has a lane that remembers what it has open; entering another scope closes it.
+//! So the cost is per item and per (scope, endpoint) that meet, never per scope and endpoint.
+
+use crate::otlp::wire::{Extent, push_varint, varint_len};
+use crate::otlp::{Index, Resource, Scope};
+
+use super::Ring;
+
+/// What one endpoint gets of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Position in [`Ring::endpoints`].
+    pub endpoint: u16,
+    /// Spans (or records) in it; at least one.
+    pub items: u32,
+    /// Exact number of bytes that [`Split::write`] appends; never more than the request has.
+    pub bytes: usize,
+    /// First of its resources.
+    first: u32,
+}
+
+/// Scratch memory of one core, used again for each request.
+#[derive(Debug, Default)]
+pub struct Split {
+    /// One per endpoint of the ring, all closed between plans.
+    lanes: Vec<Lane>,
+    /// Endpoints with items, in the order of their first.
+    touched: Vec<u16>,
+    parts: Vec<Part>,
+    resources: Vec<Cut>,
+    scopes: Vec<Cut>,
+    runs: Vec<Run>,
+}
+
+/// The end of a chain, and the resource or scope of a lane that has none open.
+const NONE: u32 = u32::MAX;
+
+/// What an endpoint has open while the request is walked.
+#[derive(Clone, Copy, Debug)]
+struct Lane {
+    /// Position of the open scope in the index.
+    scope: u32,
+    /// Position of the open resource in the index.
+    resource: u32,
+    /// Open entries of `runs`, `scopes` and `resources`.
+    run: u32,
+    scope_cut: u32,
+    resource_cut: u32,
+    first: u32,
+    items: u32,
+    /// Bytes of the closed resources.
+    bytes: u32,
+}
+
+const CLOSED: Lane = Lane {
+    scope: NONE,
+    resource: NONE,
+    run: NONE,
+    scope_cut: NONE,
+    resource_cut: NONE,
+    first: NONE,
+    items: 0,
+    bytes: 0,
+};
+
+/// A resource or scope in a part.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    /// Position in the index.
+    source: u32,
+    /// Length of its content in the part.
+    len: u32,
+    /// First scope, or first run.
+    first: u32,
+    /// Next one of the same part (resources) or of the same resource (scopes).
+    next: u32,
+}
+
+/// Neighbouring items of one owner.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    bytes: Extent,
+    next: u32,
+}
+
+/// Tag of ResourceSpans in a request, and of ScopeSpans in ResourceSpans.
+const RESOURCE_TAG: u8 = 0x0a;
+const SCOPE_TAG: u8 = 0x12;
+
+/// Bytes of a length-delimited field with a one-byte tag.
+const fn field_len(content: u32) -> u32 {
+    1 + varint_len(content) + content
+}
+
+impl Split {
+    /// Scratch memory that grows with the first requests.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Which endpoint gets how much of the request that `index` was made from, without copying.
+    /// Endpoints that get nothing have no part; a request without items has none, and on an
+    /// **empty ring** there are none either: the caller has to look.
+    ///
+    /// An item without a trace id goes where 16 zero bytes go, as in the collector
+    /// (loadbalancing 2.3).
+    pub fn plan(&mut self, body: &[u8], index: &Index, ring: &Ring) -> &[Part] {
+        self.clear();
+        if ring.is_empty() {
+            return &self.parts;
+        }
+        self.lanes.resize(ring.endpoints().len(), CLOSED);
+        let mut last = (&NO_ID, ring.owner(&NO_ID).expect("the ring is not empty"));
+        for (r, resource) in (0u32..).zip(index.resources()) {
+            for (s, scope) in index.scopes_of(resource) {
+                for item in index.items_of(scope) {
+                    let id = item.trace_id(body).unwrap_or(&NO_ID);
+                    if id != last.0 {
+                        last = (id, ring.owner(id).expect("the ring is not empty"));
+                    }
+                    let lane = &mut self.lanes[last.1 as usize];
+                    if lane.scope != s {
+                        self.enter(last.1, (r, resource), (s, scope), item.field);
+                        continue;
+                    }
+                    lane.items += 1;
+                    self.scopes[lane.scope_cut as usize].len += item.field.len();
+                    let run = lane.run as usize;
+                    if self.runs[run].bytes.end == item.field.start {
+                        self.runs[run].bytes.end = item.field.end;
+                    } else {
+                        lane.run = push(&mut self.runs, Run { bytes: item.field, next: NONE });
+                        self.runs[run].next = lane.run;
+                    }
+                }
+            }
+        }
+        self.finish(body, index);
+        &self.parts
+    }
+
+    /// The parts of the last plan.
+    #[must_use]
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// Appends a part of the last plan, `Part::bytes` bytes, to `out`. `body` and `index` are those
+    /// of the plan.
+    ///
+    /// # Panics
+    /// If there is no such part, or `body` and `index` are not those of the plan.
+    pub fn write(&self, part: usize, body: &[u8], index: &Index, out: &mut Vec<u8>) {
+        let part = &self.parts[part];
+        out.reserve(part.bytes);
+        let before = out.len();
+        for stray in index.strays() {
+            out.extend_from_slice(stray.of(body));
+        }
+        let mut resource = part.first;
+        while let Some(cut) = self.resources.get(resource as usize) {
+            out.push(RESOURCE_TAG);
+            push_varint(out, cut.len);
+            for other in index.others_of_resource(&index.resources()[cut.source as usize]) {
+                out.extend_from_slice(other.of(body));
+            }
+            self.write_scopes(cut.first, body, index, out);
+            resource = cut.next;
+        }
+        assert_eq!(out.len() - before, part.bytes, "a part has the size that was planned");
+    }
+
+    fn write_scopes(&self, first: u32, body: &[u8], index: &Index, out: &mut Vec<u8>) {
+        let mut scope = first;
+        while let Some(cut) = self.scopes.get(scope as usize) {
+            out.push(SCOPE_TAG);
+            push_varint(out, cut.len);
+            for other in index.others_of_scope(&index.scopes()[cut.source as usize]) {
+                out.extend_from_slice(other.of(body));
+            }
+            let mut run = cut.first;
+            while let Some(items) = self.runs.get(run as usize) {
+                out.extend_from_slice(items.bytes.of(body));
+                run = items.next;
+            }
+            scope = cut.next;
+        }
+    }
+
+    /// Opens a scope, and its resource if need be, for an endpoint, with one item.
+    fn enter(
+        &mut self,
+        endpoint: u16,
+        (r, resource): (u32, &Resource),
+        (s, scope): (u32, &Scope),
+        item: Extent,
+    ) {
+        let run = push(&mut self.runs, Run { bytes: item, next: NONE });
+        let len = scope.others_bytes() + item.len();
+        let scope_cut = push(&mut self.scopes, Cut { source: s, len, first: run, next: NONE });
+        let mut lane = self.lanes[endpoint as usize];
+        self.close_scope(&lane);
+        if lane.resource == r {
+            self.scopes[lane.scope_cut as usize].next = scope_cut;
+        } else {
+            self.close_resource(&mut lane);
+            let len = resource.others_bytes();
+            let cut = Cut { source: r, len, first: scope_cut, next: NONE };
+            let cut = push(&mut self.resources, cut);
+            match self.resources.get_mut(lane.resource_cut as usize) {
+                Some(previous) => previous.next = cut,
+                None => {
+                    lane.first = cut;
+                    self.touched.push(endpoint);
+                }
+            }
+            lane.resource = r;
+            lane.resource_cut = cut;
+        }
+        lane.scope = s;
+        lane.scope_cut = scope_cut;
+        lane.run = run;
+        lane.items += 1;
+        self.lanes[endpoint as usize] = lane;
+    }
+
+    /// Adds the lane's scope, now complete, to its resource.
+    fn close_scope(&mut self, lane: &Lane) {
+        if let Some(scope) = self.scopes.get(lane.scope_cut as usize) {
+            self.resources[lane.resource_cut as usize].len += field_len(scope.len);
+        }
+    }
+
+    /// Adds the lane's resource, now complete, to the part.
+    fn close_resource(&self, lane: &mut Lane) {
+        if let Some(resource) = self.resources.get(lane.resource_cut as usize) {
+            lane.bytes += field_len(resource.len);
+        }
+    }
+
+    /// Closes all lanes into parts.
+    fn finish(&mut self, body: &[u8], index: &Index) {
+        let strays: usize = index.strays().iter().map(|stray| stray.len() as usize).sum();
+        for i in 0..self.touched.len() {
+            let endpoint = self.touched[i];
+            let mut lane = std::mem::replace(&mut self.lanes[endpoint as usize], CLOSED);
+            self.close_scope(&lane);
+            self.close_resource(&mut lane);
+            let bytes = strays + lane.bytes as usize;
+            assert!(bytes <= body.len(), "a part is not larger than the request");
+            self.parts.push(Part { endpoint, items: lane.items, bytes, first: lane.first });
+        }
+    }
+
+    fn clear(&mut self) {
+        self.touched.clear();
+        self.parts.clear();
+        keep(&mut self.resources);
+        keep(&mut self.scopes);
+        keep(&mut self.runs);
+    }
+}
+
+static NO_ID: [u8; 16] = [0; 16];
+
+/// Entries of each table whose memory is kept between requests.
+const KEEP_MAX: usize = crate::otlp::KEEP_ITEMS_MAX;
+
+fn keep<T>(table: &mut Vec<T>) {
+    table.clear();
+    if table.capacity() > KEEP_MAX {
+        table.shrink_to(KEEP_MAX);
+    }
+}
+
+#[inline]
+fn push<T>(table: &mut Vec<T>, entry: T) -> u32 {
+    table.push(entry);
+    u32::try_from(table.len() - 1).expect("fewer entries than bytes in the request")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::otlp::{Signal, scan};
+    use crate::route::Generation;
+
+    use super::*;
+
+    fn field(tag: u8, content: &[u8]) -> Vec<u8> {
+        let mut out = vec![tag];
+        push_varint(&mut out, u32::try_from(content.len()).unwrap());
+        [&out, content].concat()
+    }
+
+    fn span(id: u8) -> Vec<u8> {
+        field(SCOPE_TAG, &[field(0x0a, &[id; 16]), field(0x12, &[1; 8])].concat())
+    }
+
+    fn ring(endpoints: usize) -> Ring {
+        let names: Vec<_> = (0..endpoints).map(|n| format!("10.0.0.{n}:4317")).collect();
+        Ring::new(Generation::V3, &names)
+    }
+
+    fn parts(body: &[u8], ring: &Ring) -> Vec<(u16, u32, Vec<u8>)> {
+        let mut index = Index::new();
+        scan(Signal::Traces, body, &mut index).unwrap();
+        let mut split = Split::new();
+        let plan = split.plan(body, &index, ring).to_vec();
+        let write = |(i, part): (usize, &Part)| {
+            let mut out = Vec::new();
+            split.write(i, body, &index, &mut out);
+            assert_eq!(out.len(), part.bytes);
+            (part.endpoint, part.items, out)
+        };
+        plan.iter().enumerate().map(write).collect()
+    }
+
+    #[test]
+    fn a_request_for_one_endpoint_leaves_as_it_came() {
+        let scope = field(SCOPE_TAG, &[span(1), span(2), field(0x0a, b"")].concat());
+        let body = field(RESOURCE_TAG, &[scope, field(0x0a, b"")].concat());
+        // The other fields of a message come first now; the field order is free.
+        let scope = field(SCOPE_TAG, &[field(0x0a, b""), span(1), span(2)].concat());
+        let want = field(RESOURCE_TAG, &[field(0x0a, b""), scope].concat());
+        assert_eq!(parts(&body, &ring(1)), [(0, 2, want)]);
+    }
+
+    #[test]
+    fn scopes_and_resources_without_items_of_an_owner_are_left_out() {
+        let ring = ring(2);
+        let owner = |id: u8| ring.owner(&[id; 16]).unwrap();
+        let (x, y) = (1, (2..).find(|&y| owner(y) != owner(1)).unwrap());
+        let rs = |name: &[u8], scopes: &[Vec<u8>]| {
+            field(RESOURCE_TAG, &[field(0x0a, name), scopes.concat()].concat())
+        };
+        let ss = |spans: &[Vec<u8>]| field(SCOPE_TAG, &spans.concat());
+        let body = [
+            rs(b"a", &[ss(&[span(x), span(y), span(x)]), ss(&[]), ss(&[span(y)])]),
+            rs(b"b", &[]),
+            rs(b"c", &[ss(&[span(y)])]),
+        ]
+        .concat();
+        let for_x = rs(b"a", &[ss(&[span(x), span(x)])]);
+        let for_y =
+            [rs(b"a", &[ss(&[span(y)]), ss(&[span(y)])]), rs(b"c", &[ss(&[span(y)])])].concat();
+        assert_eq!(parts(&body, &ring), [(owner(x), 2, for_x), (owner(y), 3, for_y)]);
+    }
+
+    #[test]
+    fn absent_and_zero_ids_have_one_owner() {
+        let ring = ring(3);
+        let scope = [span(0), field(SCOPE_TAG, &[0x0a, 0]), field(SCOPE_TAG, &[])].concat();
+        let body = field(RESOURCE_TAG, &field(SCOPE_TAG, &scope));
+        let owner = ring.owner(&[0; 16]).unwrap();
+        assert_eq!(parts(&body, &ring), [(owner, 3, body.clone())]);
+    }
+
+    #[test]
+    fn nothing_to_send_and_nowhere_to_send_make_no_parts() {
+        assert_eq!(parts(&[], &ring(2)), []);
+        assert_eq!(parts(&field(RESOURCE_TAG, &field(SCOPE_TAG, &[])), &ring(2)), []);
+        let body = field(RESOURCE_TAG, &field(SCOPE_TAG, &span(1)));
+        assert_eq!(parts(&body, &ring(0)), []);
+    }
+
+    #[test]
+    fn scratch_of_a_larger_ring_does_not_leak_into_a_smaller_one() {
+        let body = field(RESOURCE_TAG, &field(SCOPE_TAG, &[span(1), span(2), span(3)].concat()));
+        let mut index = Index::new();
+        scan(Signal::Traces, &body, &mut index).unwrap();
+        let mut split = Split::new();
+        for endpoints in [9, 2, 1, 5, 1] {
+            let items: u32 =
+                split.plan(&body, &index, &ring(endpoints)).iter().map(|part| part.items).sum();
+            assert_eq!(items, 3);
+        }
+    }
+}
