@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+pub use crate::telemetry::HealthCheck;
 use crate::{otlp::Signal, route, rpc, runtime, telemetry, upstream};
 
 /// A whole configuration. Components that no pipeline uses are left out.
@@ -123,17 +124,4 @@ pub enum Verbosity {
     Normal,
     /// Everything.
     Detailed,
-}
-
-/// `health_check` extension.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HealthCheck {
-    /// Id as written.
-    pub id: String,
-    /// `host:port`.
-    pub endpoint: String,
-    /// Path; `/` by default.
-    pub path: String,
-    /// `response_body.healthy` and `.unhealthy`, if given.
-    pub response_body: Option<(String, String)>,
 }

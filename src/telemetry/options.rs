@@ -34,6 +34,29 @@ pub struct MetricsReader {
     pub scope_info: bool,
 }
 
+impl MetricsReader {
+    /// `host:port`, an IPv6 host in brackets.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        let Self { host, port, .. } = self;
+        let bare = host.contains(':') && !host.starts_with('[');
+        if bare { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+}
+
+/// `health_check` extension (otlp 4.8).
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthCheck {
+    /// Id as written.
+    pub id: String,
+    /// `host:port`.
+    pub endpoint: String,
+    /// Path; `/`, the default, answers on every path.
+    pub path: String,
+    /// `response_body.healthy` and `.unhealthy`, if given.
+    pub response_body: Option<(String, String)>,
+}
+
 /// `metrics.level`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MetricsLevel {
