@@ -232,7 +232,15 @@ where
             }
             return writeln!(line, "}}");
         }
-        write!(line, "{ts}\t{level}\t{caller}\t{message}")?;
+        write!(line, "{ts}\t{level}\t{caller}\t")?;
+        for c in message.chars() {
+            // A line is one line, and its columns are those of the format.
+            if c.is_control() {
+                write!(line, "{}", c.escape_default())?;
+            } else {
+                line.write_char(c)?;
+            }
+        }
         if !text.is_empty() {
             write!(line, "\t{{{text}}}")?;
         }
@@ -289,8 +297,7 @@ impl Visit for Fields {
 
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
-            // A line is one line.
-            self.message = value.replace('\n', "\\n");
+            self.message = value.to_owned();
         } else {
             self.text(field.name(), value);
         }
@@ -420,8 +427,8 @@ mod tests {
         assert!(text.starts_with("2026-11-22T11:39:09.095Z\twarn\ttelemetry/log.rs:"), "{text}");
         assert!(text.ends_with("\ttwo\\nlines\n"), "{text}");
         options.log_json = true;
-        let text = lines(&options, || tracing::error!("done"));
-        assert!(text.ends_with(",\"msg\":\"done\"}\n"), "{text}");
+        let text = lines(&options, || tracing::error!("two\nlines"));
+        assert!(text.ends_with(",\"msg\":\"two\\nlines\"}\n"), "{text}");
     }
 
     #[test]

@@ -354,6 +354,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(debug_assertions)]
     #[should_panic(expected = "given twice")]
     fn a_series_cannot_be_given_twice() {
         let mut page = Page::new(&reader(false, false), MetricsLevel::Normal, &[]);
