@@ -18,7 +18,7 @@ use std::time::SystemTime;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
@@ -71,20 +71,23 @@ pub struct Log {
 impl Log {
     /// Starts logging for the whole process. `wall` reads the clock of the lines' time stamps.
     pub fn start(options: &Options, wall: fn() -> SystemTime) -> Result<Self, Error> {
+        let outputs = options.log_output_paths.iter().map(|path| open(path));
+        let (writer, log) = Self::to(outputs.collect::<Result<_, _>>()?);
+        tracing::subscriber::set_global_default(subscriber(options, wall, writer))
+            .map_err(|_| Error::Started)?;
+        Ok(log)
+    }
+
+    /// A writer that never waits and the thread behind it.
+    fn to(outputs: Vec<Box<dyn Write + Send>>) -> (NonBlocking, Self) {
         let failed = Arc::new(AtomicU64::new(0));
-        let mut outputs: Vec<Box<dyn Write + Send>> = Vec::new();
-        for path in &options.log_output_paths {
-            outputs.push(open(path)?);
-        }
         let (writer, guard) = NonBlockingBuilder::default()
             .buffered_lines_limit(LINES_MAX)
             .lossy(true)
             .thread_name("tracemill-log")
             .finish(Outputs { outputs, failed: Arc::clone(&failed) });
         let lost = Lost { dropped: writer.error_counter(), failed };
-        tracing::subscriber::set_global_default(subscriber(options, wall, writer))
-            .map_err(|_| Error::Started)?;
-        Ok(Self { lost, _guard: guard })
+        (writer, Self { lost, _guard: guard })
     }
 
     /// Counts lines that were never written.
@@ -478,5 +481,37 @@ mod tests {
         let error = Log::start(&options, wall).unwrap_err().to_string();
         let want = "service::telemetry::logs::output_paths: cannot open /nowhere/at/all.log: ";
         assert!(error.starts_with(want), "{error}");
+    }
+
+    /// An output that takes nothing until its gate is dropped, then fails.
+    struct Stuck(std::sync::mpsc::Receiver<()>);
+
+    impl Write for Stuck {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_stuck_output_costs_lines_and_never_the_thread_that_logs() {
+        let (gate, stuck) = std::sync::mpsc::channel();
+        let (writer, log) = Log::to(vec![Box::new(Stuck(stuck))]);
+        let lost = log.lost();
+        tracing::subscriber::with_default(subscriber(&options(false), wall, writer), || {
+            // One is in the writer's hands at most, the others find the buffer full.
+            for _ in 0..LINES_MAX + 11 {
+                tracing::info!("line");
+            }
+        });
+        let dropped = lost.lines();
+        assert!((10..=11).contains(&dropped), "{dropped}");
+        drop(gate);
+        drop(log);
+        assert_eq!(lost.lines(), LINES_MAX as u64 + 11, "failed lines are lost too");
     }
 }

@@ -42,6 +42,11 @@ const fn metric(
     Metric { kind, name, help, unit, scope, level: MetricsLevel::Basic }
 }
 
+/// The collector shows these at level normal and detailed only.
+const fn normal(metric: Metric) -> Metric {
+    Metric { level: MetricsLevel::Normal, ..metric }
+}
+
 /// A counter of items with one name per signal.
 macro_rules! per_signal {
     ($prefix:literal, $scope:expr, $traces:expr, $metrics:expr, $logs:expr $(,)?) => {
@@ -118,29 +123,29 @@ pub const MEMORY_LIMITER_REFUSED: PerSignal = per_signal!(
     "Number of log records that were rejected by the next component in the pipeline. [Alpha]",
 );
 /// Items per batch, with [`BATCH_SEND_SIZE_BOUNDS`].
-pub const BATCH_SEND_SIZE: Metric = metric(
+pub const BATCH_SEND_SIZE: Metric = normal(metric(
     Histogram,
     "otelcol_processor_batch_batch_send_size",
     None,
     BATCH,
     "Number of units in the batch [Development]",
-);
+));
 /// Batches sent because they were full.
-pub const BATCH_SIZE_TRIGGER_SEND: Metric = metric(
+pub const BATCH_SIZE_TRIGGER_SEND: Metric = normal(metric(
     Counter,
     "otelcol_processor_batch_batch_size_trigger_send",
     None,
     BATCH,
     "Number of times the batch was sent due to a size trigger [Development]",
-);
+));
 /// Batches sent because they were old.
-pub const BATCH_TIMEOUT_TRIGGER_SEND: Metric = metric(
+pub const BATCH_TIMEOUT_TRIGGER_SEND: Metric = normal(metric(
     Counter,
     "otelcol_processor_batch_timeout_trigger_send",
     None,
     BATCH,
     "Number of times the batch was sent due to a timeout trigger [Development]",
-);
+));
 
 // Exporter: label exporter; otlp_grpc also server.address and server.port on sent and send_failed;
 // the queue's and in_flight also data_type. At level detailed send_failed has error.type and
