@@ -1,6 +1,8 @@
 //! The ring against placements recorded from running collectors (`tests/vectors/`: v0.152.0 for
 //! ring v2, v0.161.0 for ring v3) and the published fingerprints of all three generations.
 
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test")]
+
 use serde_json::Value;
 use tracemill::route::{Generation, Ring};
 

@@ -1,1 +1,14 @@
-//! Seeded workloads shared by tests, benches and the demo. The data path may not name it.
+//! Seeded workloads shared by tests, benches, the demo and the load tool, and the bodies of the
+//! fuzz targets. The data path may not name it.
+//!
+//! - [`workload`]: believable microservice traces as OTLP requests, ready to be sent with fresh
+//!   trace ids patched in;
+//! - [`random`]: the small generator of pseudo-random numbers behind it;
+//! - [`fuzz`]: one function per fuzz target, which ordinary tests run as well.
+#![forbid(unsafe_code)]
+
+mod encode;
+pub mod fuzz;
+mod model;
+pub mod random;
+pub mod workload;

@@ -1,0 +1,83 @@
+//! The bodies of the fuzz targets: plain functions, which `cargo test` runs on seeds as well.
+
+use crate::otlp::{self, Index, Signal};
+use crate::route::{Generation, Ring, Split};
+
+/// `otlp::scan` and `otlp::items` on any bytes: no panic, extents inside the body and in order,
+/// ids where they are said to be, and the same count from both.
+///
+/// # Panics
+/// If any of that does not hold.
+pub fn scan(data: &[u8]) {
+    let mut index = Index::new();
+    for signal in Signal::ALL {
+        match otlp::scan(signal, data, &mut index) {
+            Ok(()) => {
+                assert_eq!(otlp::items(signal, data), Ok(index.count()), "{signal:?}");
+                check(data, &index);
+            }
+            Err(error) => {
+                assert!(error.at().is_none_or(|at| at as usize <= data.len()), "{error}");
+                assert_eq!(index.count(), 0);
+            }
+        }
+    }
+}
+
+fn check(data: &[u8], index: &Index) {
+    let mut bytes = 0;
+    for resource in index.resources() {
+        bytes += resource.others_bytes() as usize;
+        for (_, scope) in index.scopes_of(resource) {
+            bytes += scope.others_bytes() as usize;
+            let mut end = 0;
+            for item in index.items_of(scope) {
+                assert!(item.field.start >= end && item.field.end as usize <= data.len());
+                end = item.field.end;
+                bytes += item.field.len() as usize;
+                if let Some(id) = item.trace_id_extent() {
+                    assert!(id.start > item.field.start && id.end <= item.field.end);
+                }
+            }
+        }
+    }
+    assert!(bytes <= data.len(), "no byte is counted twice");
+}
+
+/// `route::Split` on any bytes: parts have the planned sizes, are well formed themselves, hold all
+/// items, each with its owner, and cutting a part again changes nothing.
+///
+/// # Panics
+/// If any of that does not hold.
+pub fn split(data: &[u8]) {
+    let Some((&endpoints, body)) = data.split_first() else { return };
+    let names: Vec<_> = (0..endpoints % 9).map(|n| format!("10.0.0.{n}")).collect();
+    let ring = Ring::new(Generation::V2, &names);
+    for signal in [Signal::Traces, Signal::Logs] {
+        split_signal(signal, body, &ring);
+    }
+}
+
+fn split_signal(signal: Signal, body: &[u8], ring: &Ring) {
+    let (mut index, mut part_index) = (Index::new(), Index::new());
+    if otlp::scan(signal, body, &mut index).is_err() {
+        return;
+    }
+    let (mut split, mut again) = (Split::new(), Split::new());
+    let parts = split.plan(body, &index, ring).to_vec();
+    let items: u64 = parts.iter().map(|part| u64::from(part.items)).sum();
+    assert_eq!(items, if ring.is_empty() { 0 } else { index.count() });
+    for (i, part) in parts.iter().enumerate() {
+        let mut out = Vec::new();
+        split.write(i, body, &index, &mut out);
+        assert_eq!(out.len(), part.bytes);
+        otlp::scan(signal, &out, &mut part_index).expect("a part is a valid request");
+        assert_eq!(part_index.count(), u64::from(part.items));
+        let parts = again.plan(&out, &part_index, ring);
+        assert_eq!(parts.len(), 1, "a part has one owner");
+        assert_eq!(parts[0].endpoint, part.endpoint);
+        let mut second = Vec::new();
+        again.write(0, &out, &part_index, &mut second);
+        assert!(second == out, "a part of a part is the part");
+    }
+}
