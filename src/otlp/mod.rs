@@ -16,6 +16,7 @@ mod error;
 mod ids;
 mod index;
 mod layout;
+pub mod reply;
 mod scan;
 mod signal;
 pub mod wire;

@@ -1,7 +1,16 @@
-//! One unary call: framing, codecs, status, server and client. Knows no OTLP.
+//! One unary call: framing, codecs, status, server and client. Knows no OTLP beyond the paths in
+//! its options.
 
 pub mod codec;
+pub mod frame;
+mod grpc_call;
+pub mod grpc_client;
+pub mod grpc_server;
+pub mod lost;
 pub mod options;
+pub mod service;
+pub mod status;
 
 pub use codec::Codec;
 pub use options::{GrpcServerOptions, HttpServerOptions};
+pub use status::{Code, Status};

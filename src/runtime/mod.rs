@@ -1,5 +1,14 @@
-//! What a core is: executor, pinning, hand-over, shutdown.
+//! What a core is: executor, pinning, hand-over, shutdown. With `net`, the only room that knows
+//! the executor; `clock` is the only reader of OS time in the whole tree.
 
+pub mod clock;
+pub mod cores;
+pub mod drain;
+pub mod executor;
+pub mod lease;
+pub mod mailbox;
 pub mod options;
+pub mod preflight;
+pub mod timer;
 
 pub use options::Options;

@@ -1,5 +1,12 @@
-//! Sending and hearing back, for both roles.
+//! Sending and hearing back, for both roles: a bounded [`queue`] per endpoint, the [`replies`] that
+//! wait for what is in it, the [`link`] to the endpoint, and the [`lane`] that drives the three.
 
+pub mod batch;
+pub mod lane;
+pub mod link;
 pub mod options;
+pub mod queue;
+pub mod replies;
+pub mod stats;
 
 pub use options::Options;

@@ -1,0 +1,36 @@
+//! Why a connection ended before its time.
+
+use std::fmt;
+use std::io;
+
+/// A connection is gone.
+#[derive(Debug)]
+pub enum Lost {
+    /// The peer broke HTTP/2, or closed it in its words.
+    Protocol(h2::Error),
+    /// The network or the OS.
+    Io(io::Error),
+}
+
+impl From<h2::Error> for Lost {
+    fn from(e: h2::Error) -> Self {
+        Self::Protocol(e)
+    }
+}
+
+impl From<io::Error> for Lost {
+    fn from(e: io::Error) -> Self {
+        Self::Io(e)
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Protocol(e) => e.fmt(f),
+            Self::Io(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Lost {}

@@ -1,0 +1,89 @@
+//! One glommio executor per data core.
+
+use std::future::Future;
+use std::io;
+use std::rc::Rc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use glommio::{LocalExecutorBuilder, Placement};
+
+/// glommio's registered buffers are for files only; this is the least it takes.
+const IO_MEMORY_BYTES: usize = 64 << 10;
+
+/// Where and how a core runs.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    /// Thread name, also in `top -H`.
+    pub name: String,
+    /// The CPU to stay on, or anywhere.
+    pub cpu: Option<usize>,
+    /// Spin this long before sleeping.
+    pub spin: Duration,
+}
+
+/// Starts a thread with an executor that runs `main` to its end.
+///
+/// # Errors
+/// If the thread cannot be started. An executor that cannot be made (io_uring) ends the thread
+/// with the error.
+pub fn spawn<F, Fut>(seat: Seat, main: F) -> io::Result<JoinHandle<Result<(), String>>>
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = ()> + 'static,
+{
+    std::thread::Builder::new().name(seat.name.clone()).spawn(move || {
+        let placement = seat.cpu.map_or(Placement::Unbound, Placement::Fixed);
+        let executor = LocalExecutorBuilder::new(placement)
+            .name(&seat.name)
+            .io_memory(IO_MEMORY_BYTES)
+            .spin_before_park(seat.spin)
+            .make()
+            .map_err(|e| format!("core {}: {e}", seat.name))?;
+        executor.run(main());
+        Ok(())
+    })
+}
+
+/// Runs `task` on this core beside the caller, without waiting for it.
+pub fn detach<F: Future<Output = ()> + 'static>(task: F) {
+    glommio::spawn_local(task).detach();
+}
+
+/// Lets every task that is ready run first.
+pub async fn yield_now() {
+    glommio::executor().yield_now().await;
+}
+
+/// A waker-backed flag of one core: set any number of times, seen once.
+#[derive(Clone, Debug, Default)]
+pub struct Bell(Rc<BellState>);
+
+#[derive(Debug, Default)]
+struct BellState {
+    rung: std::cell::Cell<bool>,
+    waker: std::cell::RefCell<Option<std::task::Waker>>,
+}
+
+impl Bell {
+    /// Wakes who waits, or lets the next wait return at once.
+    pub fn ring(&self) {
+        if !self.0.rung.replace(true)
+            && let Some(waker) = self.0.waker.borrow_mut().take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Whether it was rung since the last time; if not, `cx` is woken when it is.
+    pub fn poll(&self, cx: &mut std::task::Context<'_>) -> bool {
+        if self.0.rung.replace(false) {
+            return true;
+        }
+        let mut waker = self.0.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        false
+    }
+}

@@ -1,0 +1,215 @@
+//! A limit of the whole process, leased to cores in chunks, so that it holds exactly however many
+//! cores there are and costs an atomic operation only once per chunk.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A limit that all cores see.
+#[derive(Debug)]
+pub struct Limit {
+    max: u64,
+    leased: AtomicU64,
+}
+
+impl Limit {
+    /// At most `max` units.
+    #[must_use]
+    pub fn new(max: u64) -> Arc<Self> {
+        Arc::new(Self { max, leased: AtomicU64::new(0) })
+    }
+
+    /// The limit.
+    #[must_use]
+    pub fn max(&self) -> u64 {
+        self.max
+    }
+
+    /// What the cores hold of it, what they have not used of their chunks included.
+    #[must_use]
+    pub fn leased(&self) -> u64 {
+        self.leased.load(Relaxed)
+    }
+
+    fn take(&self, want: u64) -> bool {
+        self.leased
+            .fetch_update(Relaxed, Relaxed, |l| l.checked_add(want).filter(|&n| n <= self.max))
+            .is_ok()
+    }
+
+    fn give(&self, back: u64) {
+        let before = self.leased.fetch_sub(back, Relaxed);
+        assert!(before >= back, "gave back more than was leased");
+    }
+}
+
+/// One core's share of a [`Limit`].
+#[derive(Debug)]
+pub struct Lease {
+    limit: Arc<Limit>,
+    chunk: u64,
+    leased: u64,
+    used: u64,
+}
+
+impl Lease {
+    /// `chunk` units are leased at a time; 1 makes it exact at every moment.
+    #[must_use]
+    pub fn new(limit: Arc<Limit>, chunk: u64) -> Self {
+        Self { limit, chunk: chunk.max(1), leased: 0, used: 0 }
+    }
+
+    /// Uses `n` units if the process has room for them.
+    pub fn take(&mut self, n: u64) -> bool {
+        if self.used + n > self.leased && !self.grow(self.used + n - self.leased) {
+            return false;
+        }
+        self.used += n;
+        assert!(self.used <= self.leased);
+        true
+    }
+
+    fn grow(&mut self, missing: u64) -> bool {
+        let chunk = missing.max(self.chunk);
+        for want in [chunk, missing] {
+            if self.limit.take(want) {
+                self.leased += want;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Gives `n` units back.
+    pub fn give(&mut self, n: u64) {
+        assert!(self.used >= n, "gave back more than was taken");
+        self.used -= n;
+        let idle = self.leased - self.used;
+        if idle >= 2 * self.chunk {
+            let back = idle - self.chunk;
+            self.leased -= back;
+            self.limit.give(back);
+        }
+    }
+
+    /// What this core uses.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// The limit that this is a share of.
+    #[must_use]
+    pub fn limit(&self) -> &Limit {
+        &self.limit
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.limit.give(self.leased);
+    }
+}
+
+/// One core's lease, taken in pieces that give themselves back.
+#[derive(Clone, Debug)]
+pub struct Purse(Rc<RefCell<Lease>>);
+
+impl Purse {
+    /// Pieces of `lease`.
+    #[must_use]
+    pub fn new(lease: Lease) -> Self {
+        Self(Rc::new(RefCell::new(lease)))
+    }
+
+    /// A piece of `n` units, or nothing if the process has no room.
+    #[must_use]
+    pub fn take(&self, n: u64) -> Option<Charge> {
+        self.0.borrow_mut().take(n).then(|| Charge { purse: self.clone(), units: n })
+    }
+
+    /// What this core uses.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.0.borrow().used()
+    }
+
+    /// What all cores hold, and the limit.
+    #[must_use]
+    pub fn process(&self) -> (u64, u64) {
+        let lease = self.0.borrow();
+        (lease.limit.leased(), lease.limit.max())
+    }
+}
+
+/// A piece of a [`Purse`], given back when dropped.
+#[derive(Debug)]
+pub struct Charge {
+    purse: Purse,
+    units: u64,
+}
+
+impl Charge {
+    /// Grows the piece to `n` units; false if there is no room.
+    pub fn grow_to(&mut self, n: u64) -> bool {
+        let more = n.saturating_sub(self.units);
+        let granted = more == 0 || self.purse.0.borrow_mut().take(more);
+        if granted {
+            self.units += more;
+        }
+        granted
+    }
+
+    /// Cuts `n` units off, or what there is.
+    #[must_use]
+    pub fn split(&mut self, n: u64) -> Self {
+        let n = n.min(self.units);
+        self.units -= n;
+        Self { purse: self.purse.clone(), units: n }
+    }
+
+    /// Takes over the units of `other`, a piece of the same purse.
+    pub fn absorb(&mut self, mut other: Self) {
+        self.units += std::mem::take(&mut other.units);
+    }
+
+    /// Units of this piece.
+    #[must_use]
+    pub fn units(&self) -> u64 {
+        self.units
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.purse.0.borrow_mut().give(self.units);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_holds_over_all_cores_and_is_used_to_the_last_unit() {
+        let limit = Limit::new(10);
+        let mut a = Lease::new(Arc::clone(&limit), 4);
+        let mut b = Lease::new(Arc::clone(&limit), 4);
+        assert!(a.take(1) && b.take(5));
+        assert!(!b.take(2), "a holds 4, b 5");
+        assert!(b.take(1));
+        assert!(a.take(3) && !a.take(1) && !b.take(1));
+        a.give(4);
+        b.give(6);
+        drop((a, b));
+        assert_eq!(limit.leased(), 0);
+    }
+
+    #[test]
+    fn more_than_the_limit_is_never_granted() {
+        let mut a = Lease::new(Limit::new(10), 4);
+        assert!(!a.take(11));
+        assert!(a.take(10));
+    }
+}

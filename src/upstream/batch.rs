@@ -1,0 +1,170 @@
+//! Parts on their way to one endpoint, merged: one buffer, cut where the parts meet. Concatenated
+//! requests are a valid request (every field of it is repeated), so the buffer is the message. Pure.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::replies::{Hold, Replies, Ticket};
+use crate::rpc::frame::{PREFIX_BYTES, Prefix};
+use crate::runtime::lease::Charge;
+use crate::time::Instant;
+
+/// What was cut from one request for one endpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// End in the batch; it starts where the one before ends.
+    pub end: usize,
+    /// Spans, records or points.
+    pub items: u64,
+    /// Who waits for it, until the queue owns it.
+    pub ticket: Option<Ticket>,
+}
+
+/// A message made of parts, and its history.
+#[derive(Debug)]
+pub struct Batch {
+    message: Message,
+    /// In order, never empty once sent.
+    pub parts: Vec<Part>,
+    /// Sum over the parts.
+    pub items: u64,
+    /// When its oldest part came.
+    pub since: Instant,
+    /// First attempt to send it, from which `max_elapsed_time` counts.
+    pub first_attempt: Option<Instant>,
+    /// Last wait before a retry.
+    pub interval: std::time::Duration,
+    /// What its bytes are charged to.
+    pub charge: Option<Charge>,
+}
+
+#[derive(Debug)]
+enum Message {
+    /// Still growing; the first bytes are kept free for the prefix.
+    Open(Vec<u8>),
+    /// Whole; the prefix says its length.
+    Sealed(Bytes),
+}
+
+impl Batch {
+    /// An empty one with room for `bytes`.
+    #[must_use]
+    pub fn new(now: Instant, bytes: usize) -> Self {
+        let mut buffer = Vec::with_capacity(PREFIX_BYTES + bytes);
+        buffer.resize(PREFIX_BYTES, 0);
+        Self {
+            message: Message::Open(buffer),
+            parts: Vec::new(),
+            items: 0,
+            since: now,
+            first_attempt: None,
+            interval: std::time::Duration::ZERO,
+            charge: None,
+        }
+    }
+
+    /// Length of the message, without prefix.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let len = match &self.message {
+            Message::Open(buffer) => buffer.len(),
+            Message::Sealed(bytes) => bytes.len(),
+        };
+        len - PREFIX_BYTES
+    }
+
+    /// Appends a part that `write` writes.
+    ///
+    /// # Panics
+    /// If the batch is sealed.
+    pub fn push(&mut self, items: u64, ticket: Option<Ticket>, write: impl FnOnce(&mut Vec<u8>)) {
+        let Message::Open(buffer) = &mut self.message else { panic!("a sealed batch is whole") };
+        write(buffer);
+        self.items += items;
+        self.parts.push(Part { end: buffer.len() - PREFIX_BYTES, items, ticket });
+    }
+
+    /// Prefix and message. The first call seals the batch.
+    pub fn framed(&mut self) -> Bytes {
+        if let Message::Open(buffer) = &mut self.message {
+            let prefix = Prefix { compressed: false, len: buffer.len() - PREFIX_BYTES };
+            buffer[..PREFIX_BYTES].copy_from_slice(&prefix.bytes());
+            self.message = Message::Sealed(std::mem::take(buffer).into());
+        }
+        match &self.message {
+            Message::Sealed(bytes) => bytes.clone(),
+            Message::Open(_) => unreachable!("sealed above"),
+        }
+    }
+
+    /// The message without prefix. Seals the batch.
+    pub fn message(&mut self) -> Bytes {
+        self.framed().slice(PREFIX_BYTES..)
+    }
+
+    /// The range of the `at`-th part in the message.
+    #[must_use]
+    pub fn range(&self, at: usize) -> Range<usize> {
+        let start = if at == 0 { 0 } else { self.parts[at - 1].end };
+        start..self.parts[at].end
+    }
+
+    /// A batch of the parts from `from` to `to`, as copies, with the same history.
+    fn copy(&mut self, now: Instant, keep: impl Iterator<Item = usize>) -> Self {
+        let message = self.message();
+        let mut copy = Self::new(now, message.len());
+        for at in keep {
+            let part = self.parts[at];
+            let range = self.range(at);
+            copy.push(part.items, part.ticket, |to| to.extend_from_slice(&message[range]));
+        }
+        copy.since = self.since;
+        copy.first_attempt = self.first_attempt;
+        copy.interval = self.interval;
+        copy
+    }
+
+    /// Two halves, to find which part a refusal is about.
+    ///
+    /// # Panics
+    /// If it has fewer than two parts.
+    #[must_use]
+    pub fn halve(mut self) -> (Self, Self) {
+        assert!(self.parts.len() > 1, "one part cannot be halved");
+        let (middle, end, since) = (self.parts.len() / 2, self.parts.len(), self.since);
+        let mut first = self.copy(since, 0..middle);
+        let mut second = self.copy(since, middle..end);
+        if let Some(charge) = &mut self.charge {
+            first.charge = Some(charge.split(first.bytes() as u64));
+            second.charge = Some(charge.split(second.bytes() as u64));
+        }
+        (first, second)
+    }
+
+    /// Cuts out the parts whose clients have been told that they failed, and returns them with
+    /// their lengths in bytes.
+    pub fn forget_abandoned(&mut self, replies: &Replies) -> Vec<(Part, u64)> {
+        let gone = |p: &Part| p.ticket.is_some_and(|t| !replies.is_open(t));
+        if !self.parts.iter().any(gone) {
+            return Vec::new();
+        }
+        let (dropped, kept): (Vec<usize>, Vec<usize>) =
+            (0..self.parts.len()).partition(|&at| gone(&self.parts[at]));
+        let dropped =
+            dropped.into_iter().map(|at| (self.parts[at], self.range(at).len() as u64)).collect();
+        let mut copy = self.copy(self.since, kept.into_iter());
+        copy.charge = self.charge.take();
+        *self = copy;
+        dropped
+    }
+
+    /// The queue owns every part: nobody waits any more.
+    pub fn own(&mut self, hold: Hold, replies: &mut Replies) {
+        for part in &mut self.parts {
+            if let Some(ticket) = part.ticket.take() {
+                replies.settle(ticket, hold);
+            }
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! One endpoint of one exporter for one signal on one core: the task that moves what the [`Queue`]
+//! says over the connection that the [`Link`] allows.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::link::Link;
+use super::options::Options;
+use super::queue::{Departure, Queue, Setup};
+use super::replies::Replies;
+use crate::otlp::{Signal, reply};
+use crate::rpc::frame::{PREFIX_BYTES, Prefix};
+use crate::rpc::grpc_client::{Connection, Event, Outgoing, Template};
+use crate::rpc::lost::Lost;
+use crate::rpc::{Code, Codec, Status};
+use crate::runtime::clock;
+use crate::runtime::executor::{self, Bell};
+use crate::runtime::timer::Alarm;
+use crate::telemetry::Quiet;
+use crate::time::Instant;
+
+/// Longest wait for a TCP connection and the HTTP/2 greeting.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same complaint about the same endpoint is logged once in this time.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Who a lane sends to, for its task and its log lines.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Component id of the exporter.
+    pub exporter: String,
+    /// `host:port`.
+    pub endpoint: String,
+    /// What is sent.
+    pub signal: Signal,
+}
+
+/// A handle to the lane. A clone is the same lane.
+#[derive(Clone, Debug)]
+pub struct Lane(Rc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    target: Target,
+    queue: RefCell<Queue>,
+    link: RefCell<Link>,
+    bell: Bell,
+    closing: std::cell::Cell<bool>,
+}
+
+impl Lane {
+    /// Starts the lane's task. It ends when the lane is closed and empty.
+    ///
+    /// # Panics
+    /// If the options hold a header that HTTP/2 forbids; `config` has refused those.
+    #[must_use]
+    pub fn start(
+        target: Target,
+        options: &Options,
+        setup: Setup,
+        replies: Rc<RefCell<Replies>>,
+    ) -> Self {
+        let seed = setup.seed;
+        let agent = options.user_agent.as_deref().unwrap_or(USER_AGENT);
+        let authority = options.authority.as_deref().unwrap_or(&target.endpoint);
+        let template =
+            Template::new(authority, options.compression, options.timeout, agent, &options.headers)
+                .expect("headers were checked when the configuration was read");
+        let shared = Rc::new(Shared {
+            target,
+            queue: RefCell::new(Queue::new(options, setup)),
+            link: RefCell::new(Link::new(seed.rotate_left(17))),
+            bell: Bell::default(),
+            closing: std::cell::Cell::new(false),
+        });
+        let driver = Driver {
+            shared: Rc::clone(&shared),
+            replies,
+            template,
+            codec: options.compression,
+            keepalive: options.keepalive.map(|k| (k.time, k.timeout, k.permit_without_stream)),
+            wire: Wire::Down,
+            alarm: Alarm::default(),
+            turn: 0,
+            quiet: Quiet::new(LOG_INTERVAL),
+        };
+        executor::detach(driver.run());
+        Self(shared)
+    }
+
+    /// The lane's queue. Call [`Self::ring`] after a change.
+    #[must_use]
+    pub fn queue(&self) -> std::cell::RefMut<'_, Queue> {
+        self.0.queue.borrow_mut()
+    }
+
+    /// Who it sends to.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.0.target
+    }
+
+    /// Whether there is a connection.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.0.link.borrow().is_up()
+    }
+
+    /// Wakes the lane's task.
+    pub fn ring(&self) {
+        self.0.bell.ring();
+    }
+
+    /// Nothing more will be pushed: the task ends when the queue is empty.
+    pub fn close(&self) {
+        self.0.closing.set(true);
+        self.ring();
+    }
+}
+
+/// `user-agent` unless configured.
+const USER_AGENT: &str = concat!("tracemill/", env!("CARGO_PKG_VERSION"), " (linux)");
+
+type Opening = Pin<Box<dyn Future<Output = Result<Connection, Lost>>>>;
+
+enum Wire {
+    Down,
+    Opening(Opening),
+    Up(Box<Connection>),
+}
+
+struct Driver {
+    shared: Rc<Shared>,
+    replies: Rc<RefCell<Replies>>,
+    template: Template,
+    codec: Codec,
+    keepalive: Option<(Duration, Duration, bool)>,
+    wire: Wire,
+    alarm: Alarm,
+    turn: usize,
+    quiet: Quiet,
+}
+
+impl Driver {
+    async fn run(mut self) {
+        poll_fn(|cx| self.step(cx)).await;
+    }
+
+    /// One wake-up: everything that can be done now.
+    fn step(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            self.shared.bell.poll(cx);
+            let now = clock::now();
+            let before = self.shared.queue.borrow().stats.lost();
+            while self.advance(now, cx) {}
+            self.tell_losses(now, before);
+            if self.shared.closing.get() && self.shared.queue.borrow().is_empty() {
+                return Poll::Ready(());
+            }
+            let due = self.deadline();
+            if !self.alarm.arm(now, due, cx) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let queue = self.shared.queue.borrow();
+        let link = self.shared.link.borrow();
+        let reconnect = link.deadline().filter(|_| !queue.is_empty());
+        let wire = match &self.wire {
+            Wire::Up(connection) => connection.deadline(),
+            _ => None,
+        };
+        [queue.deadline(link.is_up()), reconnect, wire].into_iter().flatten().min()
+    }
+
+    /// One round over connection and queue; true if something moved, so that another may help.
+    fn advance(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
+        match &mut self.wire {
+            Wire::Down => self.open(now),
+            Wire::Opening(opening) => match opening.as_mut().poll(cx) {
+                Poll::Ready(Ok(connection)) => {
+                    self.wire = Wire::Up(Box::new(connection));
+                    self.shared.link.borrow_mut().connected();
+                    true
+                }
+                Poll::Ready(Err(e)) => {
+                    self.unreachable(now, &e);
+                    false
+                }
+                Poll::Pending => {
+                    self.shared.queue.borrow_mut().watch(now, &mut self.replies.borrow_mut());
+                    false
+                }
+            },
+            Wire::Up(_) => self.converse(now, cx),
+        }
+    }
+
+    fn open(&mut self, now: Instant) -> bool {
+        let mut link = self.shared.link.borrow_mut();
+        if self.shared.queue.borrow().is_empty() || !link.may_connect(now) {
+            return false;
+        }
+        link.connecting();
+        let endpoint = self.shared.target.endpoint.clone();
+        let (turn, template, keepalive) = (self.turn, self.template.clone(), self.keepalive);
+        self.turn += 1;
+        self.wire = Wire::Opening(Box::pin(async move {
+            Connection::open(&endpoint, turn, CONNECT_TIMEOUT, template, keepalive).await
+        }));
+        true
+    }
+
+    fn unreachable(&mut self, now: Instant, e: &Lost) {
+        self.wire = Wire::Down;
+        self.shared.link.borrow_mut().failed(now);
+        let text = format!("connection error: desc = \"transport: Error while dialing: {e}\"");
+        let status = Status::new(Code::Unavailable, text);
+        self.shared.queue.borrow_mut().unreachable(now, &status, &mut self.replies.borrow_mut());
+        if let Some(suppressed) = self.quiet.admit(now) {
+            let Target { exporter, endpoint, signal } = &self.shared.target;
+            tracing::warn!(
+                otelcol.component.id = %exporter,
+                otelcol.component.kind = "exporter",
+                otelcol.signal = signal.name(),
+                endpoint = %endpoint,
+                error = %status.message,
+                suppressed,
+                "The endpoint cannot be reached. Its data is queued and will be retried."
+            );
+        }
+    }
+
+    fn converse(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
+        let Wire::Up(connection) = &mut self.wire else { return false };
+        let mut moved = false;
+        let mut replies = self.replies.borrow_mut();
+        let mut queue = self.shared.queue.borrow_mut();
+        while let Some(departure) = queue.poll(now, &mut replies) {
+            moved = true;
+            connection.start(outgoing(departure, self.codec, self.shared.target.signal));
+        }
+        let mut link = self.shared.link.borrow_mut();
+        let mut closed = None;
+        while let Poll::Ready(event) = connection.poll(now, cx) {
+            moved = true;
+            match event {
+                Event::Done { key, result } => {
+                    if !matches!(&result, Err(s) if s.code == Code::Unavailable) {
+                        link.answered();
+                    }
+                    let result = result.map(|reply| self.shared.rejected(&reply));
+                    queue.done(now, key, result, &mut replies);
+                }
+                Event::Unsent(call) => queue.unsent(call.key),
+                Event::Closed(cause) => {
+                    closed = Some(cause);
+                    break;
+                }
+            }
+        }
+        while let Some(key) = queue.expired(now) {
+            connection.cancel(key);
+            moved = true;
+            let late = Status::new(Code::DeadlineExceeded, "context deadline exceeded");
+            queue.done(now, key, Err(late), &mut replies);
+            if link.timed_out() && closed.is_none() {
+                tracing::warn!(endpoint = %self.shared.target.endpoint,
+                    "The connection is replaced: several calls in a row were not answered.");
+                for key in queue.flying_keys() {
+                    let status = Status::new(Code::Unavailable, "the connection was replaced");
+                    queue.done(now, key, Err(status), &mut replies);
+                }
+                closed = Some(None);
+            }
+        }
+        queue.watch(now, &mut replies);
+        if closed.is_some() {
+            link.lost(now);
+            drop((queue, link, replies));
+            self.wire = Wire::Down;
+            return true;
+        }
+        moved
+    }
+
+    /// Losses are counted by reason in the metrics; the log says once in a while that they happen.
+    fn tell_losses(&mut self, now: Instant, before: u64) {
+        let queue = self.shared.queue.borrow();
+        let lost = queue.stats.lost() - before;
+        if lost == 0 {
+            return;
+        }
+        if let Some(suppressed) = self.quiet.admit(now) {
+            let Target { exporter, endpoint, signal } = &self.shared.target;
+            let reason = queue.stats.last_loss.as_ref().map_or("", |s| &**s);
+            tracing::error!(
+                otelcol.component.id = %exporter,
+                otelcol.component.kind = "exporter",
+                otelcol.signal = signal.name(),
+                endpoint = %endpoint,
+                error = reason,
+                dropped_items = lost,
+                suppressed,
+                "Exporting failed. Dropping data."
+            );
+        }
+    }
+}
+
+impl Shared {
+    /// Items that the endpoint rejected of a call that it answered with OK.
+    fn rejected(&self, reply: &Bytes) -> u64 {
+        let rejection = reply::rejection(reply);
+        if rejection.items > 0 || !rejection.message.is_empty() {
+            tracing::warn!(
+                otelcol.component.id = %self.target.exporter,
+                endpoint = %self.target.endpoint,
+                message = %rejection.message,
+                dropped_items = rejection.items,
+                "Partial success response"
+            );
+        }
+        rejection.items
+    }
+}
+
+/// The call in the exporter's encoding.
+fn outgoing(departure: Departure, codec: Codec, signal: Signal) -> Outgoing {
+    let Departure { key, framed, .. } = departure;
+    let framed = match codec {
+        Codec::None => framed,
+        codec => {
+            let mut packed = vec![0; PREFIX_BYTES];
+            codec.deflate(&framed[PREFIX_BYTES..], &mut packed);
+            let prefix = Prefix { compressed: true, len: packed.len() - PREFIX_BYTES };
+            packed[..PREFIX_BYTES].copy_from_slice(&prefix.bytes());
+            packed.into()
+        }
+    };
+    Outgoing { key, path: signal.grpc_path(), framed }
+}

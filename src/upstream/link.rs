@@ -1,0 +1,150 @@
+//! Whether there is a connection to an endpoint, and when to try the next. Pure.
+
+use std::time::Duration;
+
+use crate::time::Instant;
+
+/// First wait after a failed attempt; gRPC waits a second, we are usually in the same rack.
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+/// Longest wait: a backend that came back is found within this time.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+const BACKOFF_GROWTH: f64 = 1.6;
+const JITTER: f64 = 0.2;
+/// Calls in a row without an answer after which a connection is replaced.
+const TIMEOUTS_MAX: u32 = 3;
+
+/// The state of one endpoint's connection.
+#[derive(Debug)]
+pub struct Link {
+    state: State,
+    backoff: Duration,
+    timeouts: u32,
+    seed: u64,
+    /// Connections made.
+    pub connects: u64,
+    /// Attempts that failed.
+    pub failures: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Down { next: Instant },
+    Connecting,
+    Up,
+}
+
+impl Link {
+    /// No connection yet, and nothing against trying.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            state: State::Down { next: Instant(0) },
+            backoff: BACKOFF_MIN,
+            timeouts: 0,
+            seed: seed | 1,
+            connects: 0,
+            failures: 0,
+        }
+    }
+
+    /// Whether to start an attempt now.
+    #[must_use]
+    pub fn may_connect(&self, now: Instant) -> bool {
+        matches!(self.state, State::Down { next } if now >= next)
+    }
+
+    /// Whether there is a connection.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.state == State::Up
+    }
+
+    /// When [`Self::may_connect`] turns true.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        if let State::Down { next } = self.state { Some(next) } else { None }
+    }
+
+    /// An attempt is under way.
+    pub fn connecting(&mut self) {
+        self.state = State::Connecting;
+    }
+
+    /// The attempt succeeded.
+    pub fn connected(&mut self) {
+        self.state = State::Up;
+        self.timeouts = 0;
+        self.connects += 1;
+    }
+
+    /// The attempt failed: the next one waits, longer each time.
+    pub fn failed(&mut self, now: Instant) {
+        self.failures += 1;
+        let wait = self.backoff.mul_f64(1.0 + JITTER * (2.0 * self.draw() - 1.0));
+        self.backoff = self.backoff.mul_f64(BACKOFF_GROWTH).min(BACKOFF_MAX);
+        self.state = State::Down { next: now + wait };
+    }
+
+    /// A connection that worked has ended: the first new attempt comes at once.
+    pub fn lost(&mut self, now: Instant) {
+        self.state = State::Down { next: now };
+    }
+
+    /// An answer came, so the endpoint is well.
+    pub fn answered(&mut self) {
+        self.backoff = BACKOFF_MIN;
+        self.timeouts = 0;
+    }
+
+    /// A call got no answer; true if the connection should be replaced.
+    pub fn timed_out(&mut self) -> bool {
+        self.timeouts += 1;
+        self.timeouts >= TIMEOUTS_MAX
+    }
+
+    fn draw(&mut self) -> f64 {
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        (self.seed >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_back_off_up_to_the_longest_wait_and_start_anew_after_an_answer() {
+        let mut link = Link::new(7);
+        let mut now = Instant(1_000_000_000);
+        let mut waits = Vec::new();
+        for _ in 0..15 {
+            assert!(link.may_connect(now));
+            link.connecting();
+            assert!(!link.may_connect(now));
+            link.failed(now);
+            let next = link.deadline().expect("down");
+            waits.push(next.since(now));
+            now = next;
+        }
+        assert!(waits[0] < BACKOFF_MIN * 2 && waits[14] >= BACKOFF_MAX.mul_f64(1.0 - JITTER));
+        assert!(waits.iter().all(|w| *w <= BACKOFF_MAX.mul_f64(1.0 + JITTER)));
+        link.connecting();
+        link.connected();
+        link.answered();
+        link.lost(now);
+        assert!(link.may_connect(now), "the first attempt after a loss does not wait");
+        link.failed(now);
+        assert!(link.deadline().expect("down").since(now) < BACKOFF_MIN * 2);
+    }
+
+    #[test]
+    fn a_connection_is_replaced_after_timeouts_in_a_row_only() {
+        let mut link = Link::new(7);
+        link.connected();
+        assert!(!link.timed_out() && !link.timed_out());
+        link.answered();
+        assert!(!link.timed_out() && !link.timed_out() && link.timed_out());
+    }
+}

@@ -1,0 +1,562 @@
+//! Everything that waits for one endpoint on one core, as a state machine in the caller's time.
+//!
+//! A part is reserved, appended to the open batch and from then on is in exactly one place: open,
+//! ready, in flight or waiting for a retry. It leaves as sent or as lost, and both are counted, so
+//! `offered = sent + lost + held` holds after every call (and is asserted). Pure: `now` and the
+//! outcome of calls are arguments, bytes go nowhere from here.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::batch::Batch;
+use super::options::{MergeOptions, Options, RetryOptions, Sizer};
+use super::replies::{Hold, Replies, Ticket};
+use super::stats::{Loss, Stats};
+use crate::rpc::{Code, Status};
+use crate::runtime::lease::{Charge, Lease};
+use crate::time::Instant;
+
+/// While the endpoint is in trouble its data is the queue's already: gather longer, knock less.
+const TROUBLE_LINGER: Duration = Duration::from_millis(200);
+/// Largest wait between attempts once the process drains.
+const DRAIN_INTERVAL_MAX: Duration = Duration::from_millis(500);
+/// Capacity of a first batch.
+const BATCH_BYTES_FIRST: usize = 16 << 10;
+
+/// A call that should leave now.
+#[derive(Debug)]
+pub struct Departure {
+    /// Names the call in [`Queue::done`].
+    pub key: u32,
+    /// Prefix and uncompressed message.
+    pub framed: bytes::Bytes,
+    /// Items in it.
+    pub items: u64,
+}
+
+/// The queue of one endpoint.
+#[derive(Debug)]
+pub struct Queue {
+    merge: MergeOptions,
+    retry: Option<RetryOptions>,
+    timeout: Duration,
+    sizer: Sizer,
+    calls_max: usize,
+    hold: Hold,
+    suspect_after: Duration,
+    leases: Vec<Lease>,
+    open: Option<Batch>,
+    ready: VecDeque<Batch>,
+    flying: Vec<Flight>,
+    waiting: Vec<(Instant, Batch)>,
+    /// The last thing heard of the endpoint was bad.
+    trouble: Option<Status>,
+    draining: bool,
+    /// Size of the last batch that left: what the next one probably needs.
+    typical_bytes: usize,
+    next_key: u32,
+    seed: u64,
+    /// What happened, for the metrics.
+    pub stats: Stats,
+}
+
+#[derive(Debug)]
+struct Flight {
+    key: u32,
+    since: Instant,
+    batch: Batch,
+}
+
+/// What a queue is made with, besides the endpoint's options.
+#[derive(Debug)]
+pub struct Setup {
+    /// Shares of the limits that this queue fills (`queue_size`, the balancer's own).
+    pub leases: Vec<Lease>,
+    /// Calls in flight at once on this core.
+    pub calls_max: usize,
+    /// Whether parts may be owned before they are delivered.
+    pub hold: Hold,
+    /// A call unanswered for this long puts the endpoint in trouble.
+    pub suspect_after: Duration,
+    /// Draws the jitter of retries.
+    pub seed: u64,
+}
+
+impl Queue {
+    /// An empty queue.
+    #[must_use]
+    pub fn new(options: &Options, setup: Setup) -> Self {
+        Self {
+            merge: options.merge,
+            retry: options.retry,
+            timeout: options.timeout,
+            sizer: options.queue.map_or(Sizer::Requests, |q| q.sizer),
+            calls_max: setup.calls_max.max(1),
+            hold: setup.hold,
+            suspect_after: setup.suspect_after,
+            leases: setup.leases,
+            open: None,
+            ready: VecDeque::new(),
+            flying: Vec::new(),
+            waiting: Vec::new(),
+            trouble: None,
+            draining: false,
+            typical_bytes: BATCH_BYTES_FIRST,
+            next_key: 0,
+            seed: setup.seed | 1,
+            stats: Stats::default(),
+        }
+    }
+
+    /// Whether parts hold their client's answer.
+    #[must_use]
+    pub fn hold(&self) -> Hold {
+        self.hold
+    }
+
+    /// Whether the endpoint failed to answer well the last time.
+    #[must_use]
+    pub fn in_trouble(&self) -> bool {
+        self.trouble.is_some()
+    }
+
+    /// Takes room for a part in every limit, or in none.
+    pub fn reserve(&mut self, items: u64, bytes: u64) -> bool {
+        let size = self.size(items, bytes);
+        for at in 0..self.leases.len() {
+            if !self.leases[at].take(size) {
+                self.leases[..at].iter_mut().for_each(|l| l.give(size));
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Gives back a reservation that will not be used.
+    pub fn unreserve(&mut self, items: u64, bytes: u64) {
+        let size = self.size(items, bytes);
+        self.leases.iter_mut().for_each(|l| l.give(size));
+    }
+
+    fn size(&self, items: u64, bytes: u64) -> u64 {
+        match self.sizer {
+            Sizer::Requests => 1,
+            Sizer::Items => items,
+            Sizer::Bytes => bytes,
+        }
+    }
+
+    /// Appends a reserved part of `bytes` that `write` writes. Its ticket is settled when it is
+    /// delivered or owned: at once if the endpoint is in trouble and the queue may own it.
+    pub fn push(
+        &mut self,
+        now: Instant,
+        part: NewPart,
+        replies: &mut Replies,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let NewPart { items, bytes, ticket, charge } = part;
+        self.stats.offered += items;
+        if self.open.as_ref().is_some_and(|open| !self.fits(open, items, bytes)) {
+            self.seal();
+        }
+        let typical = self.typical_bytes;
+        let open = self.open.get_or_insert_with(|| Batch::new(now, typical.max(bytes)));
+        let owned_at_once = self.hold == Hold::Soft && self.trouble.is_some();
+        if let (Some(ticket), false) = (ticket, owned_at_once) {
+            replies.expect(ticket, self.hold);
+        }
+        let before = open.bytes();
+        open.push(items, ticket.filter(|_| !owned_at_once), write);
+        assert_eq!(open.bytes() - before, bytes, "a part is as long as was announced");
+        if let Some(charge) = charge {
+            match &mut open.charge {
+                Some(all) => all.absorb(charge),
+                none => *none = Some(charge),
+            }
+        }
+        if open.bytes() >= self.merge.bytes {
+            self.seal();
+        }
+        self.check();
+    }
+
+    fn fits(&self, open: &Batch, items: u64, bytes: usize) -> bool {
+        let items_max = if self.merge.items_max == 0 { u64::MAX } else { self.merge.items_max };
+        open.bytes() + bytes <= self.merge.bytes_max && open.items + items <= items_max
+    }
+
+    fn seal(&mut self) {
+        if let Some(batch) = self.open.take() {
+            self.typical_bytes = batch.bytes().next_power_of_two().min(self.merge.bytes_max);
+            self.ready.push_back(batch);
+        }
+    }
+
+    /// The next call that should leave, if the connection can take one.
+    pub fn poll(&mut self, now: Instant, replies: &mut Replies) -> Option<Departure> {
+        while self.flying.len() < self.calls_max {
+            let mut batch = self.next(now)?;
+            if self.hold == Hold::Hard {
+                // Clients that were told of a failure will send again.
+                for (part, bytes) in batch.forget_abandoned(replies) {
+                    self.unreserve(part.items, bytes);
+                    self.stats.lose(Loss::Abandoned, part.items);
+                }
+                if batch.parts.is_empty() {
+                    continue;
+                }
+            }
+            batch.first_attempt.get_or_insert(now);
+            let key = self.next_key;
+            self.next_key = self.next_key.wrapping_add(1);
+            let departure = Departure { key, framed: batch.framed(), items: batch.items };
+            self.stats.calls += 1;
+            self.stats.parts += batch.parts.len() as u64;
+            self.flying.push(Flight { key, since: now, batch });
+            self.check();
+            return Some(departure);
+        }
+        None
+    }
+
+    fn next(&mut self, now: Instant) -> Option<Batch> {
+        if let Some(batch) = self.ready.pop_front() {
+            return Some(batch);
+        }
+        if let Some(at) = self.waiting.iter().position(|(due, _)| *due <= now) {
+            return Some(self.waiting.swap_remove(at).1);
+        }
+        let open = self.open.as_ref()?;
+        let lonely = self.flying.is_empty() && self.trouble.is_none();
+        if lonely || self.draining || now >= open.since + self.linger() {
+            self.seal();
+            return self.ready.pop_front();
+        }
+        None
+    }
+
+    fn linger(&self) -> Duration {
+        if self.trouble.is_some() { TROUBLE_LINGER } else { self.merge.linger }
+    }
+
+    /// When [`Self::poll`] or [`Self::expired`] may have something to say although nothing happened.
+    /// `linked`: whether there is a connection to send on.
+    #[must_use]
+    pub fn deadline(&self, linked: bool) -> Option<Instant> {
+        let mut soonest: Option<Instant> = None;
+        let mut at = |t: Instant| soonest = Some(soonest.map_or(t, |s| s.min(t)));
+        if linked && self.flying.len() < self.calls_max {
+            if let Some(open) = &self.open {
+                at(open.since + self.linger());
+            }
+            self.waiting.iter().for_each(|(due, _)| at(*due));
+        }
+        if !self.timeout.is_zero() {
+            self.flying.iter().for_each(|f| at(f.since + self.timeout));
+        }
+        if let Some(suspect) = self.suspect_at() {
+            at(suspect);
+        }
+        if let Some(max) = self.elapsed_max() {
+            let held = self.ready.iter().chain(self.waiting.iter().map(|w| &w.1));
+            held.filter_map(|b| b.first_attempt).for_each(|first| at(first + max));
+        }
+        soonest
+    }
+
+    fn elapsed_max(&self) -> Option<Duration> {
+        self.retry.map(|r| r.max_elapsed_time).filter(|max| !max.is_zero())
+    }
+
+    /// A call that has had its time: the caller cancels it and reports it as
+    /// `DEADLINE_EXCEEDED` through [`Self::done`].
+    #[must_use]
+    pub fn expired(&self, now: Instant) -> Option<u32> {
+        let late = |f: &&Flight| now >= f.since + self.timeout;
+        self.flying.iter().find(late).filter(|_| !self.timeout.is_zero()).map(|f| f.key)
+    }
+
+    /// A call is over. `Ok` carries the items that the endpoint rejected (`partial_success`).
+    pub fn done(
+        &mut self,
+        now: Instant,
+        key: u32,
+        result: Result<u64, Status>,
+        replies: &mut Replies,
+    ) {
+        let Some(at) = self.flying.iter().position(|f| f.key == key) else { return };
+        let Flight { since, mut batch, .. } = self.flying.swap_remove(at);
+        self.stats.answered(now.since(since), result.is_ok());
+        match result {
+            Ok(rejected) => {
+                self.trouble = None;
+                self.stats.sent += batch.items;
+                self.stats.rejected += rejected.min(batch.items);
+                batch.own(self.hold, replies);
+                self.leave(&batch);
+                self.hurry(now);
+            }
+            Err(status) if status.is_retryable() => {
+                self.trouble = Some(status.clone());
+                self.retry(now, batch, &status, replies);
+            }
+            Err(status) => {
+                // The endpoint works; it is this message that it does not want.
+                self.trouble = None;
+                self.refused(batch, &status, replies);
+            }
+        }
+        self.check();
+    }
+
+    /// A call that never left: it goes first the next time.
+    pub fn unsent(&mut self, key: u32) {
+        if let Some(at) = self.flying.iter().position(|f| f.key == key) {
+            self.ready.push_front(self.flying.swap_remove(at).batch);
+        }
+        self.check();
+    }
+
+    /// The endpoint cannot be reached. What waits here is owned, or fails if nothing may retry it.
+    pub fn unreachable(&mut self, now: Instant, status: &Status, replies: &mut Replies) {
+        self.trouble = Some(status.clone());
+        self.seal();
+        let held = std::mem::take(&mut self.ready);
+        for mut batch in held {
+            batch.first_attempt.get_or_insert(now);
+            if self.retry.is_none() {
+                self.lose(&batch, Loss::Code(status.code), Some(status), replies);
+                continue;
+            }
+            self.own(&mut batch, replies);
+            self.ready.push_back(batch);
+        }
+        self.give_up_old(now, status, replies);
+        self.check();
+    }
+
+    fn retry(&mut self, now: Instant, mut batch: Batch, status: &Status, replies: &mut Replies) {
+        let Some(retry) = self.retry else {
+            return self.lose(&batch, Loss::Code(status.code), Some(status), replies);
+        };
+        batch.interval = match batch.interval {
+            Duration::ZERO => retry.initial_interval,
+            last => last.mul_f64(retry.multiplier.max(0.0)).min(retry.max_interval),
+        };
+        let jitter = 1.0 + retry.randomization_factor * (2.0 * self.draw() - 1.0);
+        let wait = batch.interval.mul_f64(jitter.max(0.0));
+        // The server's delay is a minimum (loadbalancing 1.4).
+        let mut wait = wait.max(status.retry_after.unwrap_or_default());
+        if self.draining {
+            wait = wait.min(DRAIN_INTERVAL_MAX);
+        }
+        let first = batch.first_attempt.unwrap_or(now);
+        if self.elapsed_max().is_some_and(|max| now + wait > first + max) {
+            return self.lose(&batch, Loss::Elapsed, Some(status), replies);
+        }
+        self.own(&mut batch, replies);
+        self.waiting.push((now + wait, batch));
+    }
+
+    /// The endpoint says that this message will never do.
+    fn refused(&mut self, batch: Batch, status: &Status, replies: &mut Replies) {
+        let one_part_may_be_to_blame = matches!(
+            status.code,
+            Code::InvalidArgument | Code::Internal | Code::Unknown | Code::ResourceExhausted
+        );
+        if one_part_may_be_to_blame && batch.parts.len() > 1 {
+            let (first, second) = batch.halve();
+            self.ready.push_front(second);
+            self.ready.push_front(first);
+        } else {
+            self.lose(&batch, Loss::Code(status.code), Some(status), replies);
+        }
+    }
+
+    /// The queue owns the batch, if it may.
+    fn own(&self, batch: &mut Batch, replies: &mut Replies) {
+        if self.hold == Hold::Soft {
+            batch.own(self.hold, replies);
+        }
+    }
+
+    fn lose(&mut self, batch: &Batch, why: Loss, status: Option<&Status>, replies: &mut Replies) {
+        let bad = || Status::new(Code::Unavailable, "dropped at shutdown");
+        for part in &batch.parts {
+            if let Some(ticket) = part.ticket {
+                replies.fail(ticket, self.hold, status.unwrap_or(&bad()));
+            }
+        }
+        self.stats.lose(why, batch.items);
+        self.stats.last_loss = Some(status.map_or(why.name().into(), |s| s.to_string().into()));
+        self.leave(batch);
+    }
+
+    /// Retries are over for what is older than `max_elapsed_time`.
+    pub fn give_up_old(&mut self, now: Instant, status: &Status, replies: &mut Replies) {
+        let Some(max) = self.elapsed_max() else { return };
+        let old = |b: &Batch| b.first_attempt.is_some_and(|first| now >= first + max);
+        let mut dead = Vec::new();
+        for at in (0..self.waiting.len()).rev() {
+            if old(&self.waiting[at].1) {
+                dead.push(self.waiting.swap_remove(at).1);
+            }
+        }
+        while self.ready.front().is_some_and(old) {
+            dead.extend(self.ready.pop_front());
+        }
+        for batch in dead {
+            self.lose(&batch, Loss::Elapsed, Some(status), replies);
+        }
+    }
+
+    /// Gives the room of a whole batch back.
+    fn leave(&mut self, batch: &Batch) {
+        let size = (0..batch.parts.len())
+            .map(|at| self.size(batch.parts[at].items, batch.range(at).len() as u64))
+            .sum();
+        self.leases.iter_mut().for_each(|l| l.give(size));
+    }
+
+    /// After a success the oldest retry need not wait any longer; the next success frees the next.
+    fn hurry(&mut self, now: Instant) {
+        if let Some(oldest) = self.waiting.iter_mut().min_by_key(|w| w.0) {
+            oldest.0 = oldest.0.min(now);
+        }
+    }
+
+    /// The process ends: nothing lingers, retries come soon.
+    pub fn drain(&mut self, now: Instant) {
+        self.draining = true;
+        for (due, _) in &mut self.waiting {
+            *due = (*due).min(now);
+        }
+    }
+
+    /// Everything that is not in flight, to be routed anew or counted as lost.
+    pub fn take_held(&mut self) -> Vec<Batch> {
+        self.seal();
+        let held: Vec<Batch> =
+            self.ready.drain(..).chain(self.waiting.drain(..).map(|w| w.1)).collect();
+        for batch in &held {
+            self.leave(batch);
+            self.stats.offered -= batch.items;
+        }
+        self.check();
+        held
+    }
+
+    /// Drops everything, in flight included. Returns the items lost.
+    pub fn abandon(&mut self, replies: &mut Replies) -> u64 {
+        self.seal();
+        let mut lost = 0;
+        let flying = self.flying.drain(..).map(|f| f.batch);
+        let all: Vec<Batch> =
+            flying.chain(self.ready.drain(..)).chain(self.waiting.drain(..).map(|w| w.1)).collect();
+        for batch in all {
+            lost += batch.items;
+            self.lose(&batch, Loss::Shutdown, None, replies);
+        }
+        self.check();
+        lost
+    }
+
+    /// Items held, in flight included.
+    #[must_use]
+    pub fn held_items(&self) -> u64 {
+        self.batches().map(|b| b.items).sum()
+    }
+
+    /// Bytes held, in flight included.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        self.batches().map(|b| b.bytes() as u64).sum()
+    }
+
+    /// How full the queue is, in units of its sizer, on this core.
+    #[must_use]
+    pub fn size_used(&self) -> u64 {
+        self.leases.first().map_or(0, Lease::used)
+    }
+
+    /// Calls in flight.
+    #[must_use]
+    pub fn calls_in_flight(&self) -> usize {
+        self.flying.len()
+    }
+
+    /// Whether nothing is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.batches().next().is_none()
+    }
+
+    /// An endpoint that leaves a call, or a part that waits for one, alone for `suspect_after` is in trouble: until it
+    /// answers, parts are owned as they come, so that its clients need not wait.
+    pub fn watch(&mut self, now: Instant, replies: &mut Replies) {
+        if self.suspect_at().is_some_and(|at| now >= at) {
+            let status = Status::new(Code::DeadlineExceeded, "the endpoint does not answer");
+            self.trouble = Some(status);
+            self.own_held(replies);
+        }
+    }
+
+    fn suspect_at(&self) -> Option<Instant> {
+        let held = self.ready.front().or(self.open.as_ref()).map(|b| b.since);
+        let oldest = self.flying.iter().map(|f| f.since).chain(held).min()?;
+        let counts = self.trouble.is_none() && self.hold == Hold::Soft;
+        counts.then(|| oldest + self.suspect_after)
+    }
+
+    fn own_held(&mut self, replies: &mut Replies) {
+        let hold = self.hold;
+        let flying = self.flying.iter_mut().map(|f| &mut f.batch);
+        for batch in self.open.iter_mut().chain(&mut self.ready).chain(flying) {
+            batch.own(hold, replies);
+        }
+    }
+
+    /// Calls in flight, by key.
+    #[must_use]
+    pub fn flying_keys(&self) -> Vec<u32> {
+        self.flying.iter().map(|f| f.key).collect()
+    }
+
+    fn batches(&self) -> impl Iterator<Item = &Batch> {
+        self.open
+            .iter()
+            .chain(&self.ready)
+            .chain(self.flying.iter().map(|f| &f.batch))
+            .chain(self.waiting.iter().map(|w| &w.1))
+    }
+
+    fn check(&self) {
+        debug_assert_eq!(
+            self.stats.offered,
+            self.stats.sent + self.stats.lost() + self.held_items(),
+            "every item is in one place"
+        );
+    }
+
+    /// A number in [0, 1): xorshift, seeded by the caller.
+    fn draw(&mut self) -> f64 {
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        (self.seed >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// A part to append.
+#[derive(Debug)]
+pub struct NewPart {
+    /// Spans, records or points.
+    pub items: u64,
+    /// Exactly as many bytes will be written.
+    pub bytes: usize,
+    /// Who waits for it.
+    pub ticket: Option<Ticket>,
+    /// What its bytes are charged to.
+    pub charge: Option<Charge>,
+}
