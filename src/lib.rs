@@ -1,5 +1,6 @@
 //! tracemill: the rooms, in the order a span walks them.
 
+pub mod cli;
 pub mod config;
 pub mod net;
 pub mod otlp;

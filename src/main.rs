@@ -1,2 +1,12 @@
 //! Arguments → configuration → roles → cores → exit code.
-fn main() {}
+
+use std::process::ExitCode;
+
+use tracemill::cli::{self, Command};
+
+fn main() -> ExitCode {
+    match cli::parse(std::env::args_os()) {
+        Command::Inspect(inspection) => cli::inspect(&inspection),
+        Command::Demo { .. } | Command::Run(_) => ExitCode::FAILURE,
+    }
+}

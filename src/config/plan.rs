@@ -46,8 +46,21 @@ pub struct Pipeline {
     pub exporters: Vec<usize>,
     /// Cap on merging from `batch` processors: items per call, 0 for none.
     pub batch_items_max: u64,
+    /// The last `batch` processor, if there is one.
+    pub batch: Option<Batch>,
     /// Ids of `memory_limiter` processors, for their metrics.
     pub memory_limiters: Vec<String>,
+}
+
+/// `batch` processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// `send_batch_size`: items at which a batch leaves; 0 for at once.
+    pub items: u64,
+    /// `send_batch_max_size`: items that a batch never exceeds; 0 for no limit.
+    pub items_max: u64,
+    /// `timeout`: age at which a batch leaves.
+    pub timeout: Duration,
 }
 
 /// An exporter in use.
@@ -110,8 +123,10 @@ pub struct DebugOptions {
     pub sampling_initial: u64,
     /// Then each n-th.
     pub sampling_thereafter: u64,
-    /// Through the log (true) or plain on standard output.
+    /// Through the log (true) or plain to [`Self::output_paths`].
     pub use_internal_logger: bool,
+    /// `stdout`, `stderr` or files; empty with the internal logger.
+    pub output_paths: Vec<String>,
 }
 
 /// `debug.verbosity`.

@@ -1,0 +1,234 @@
+//! The command line: what is asked for, and the commands that only look at a configuration.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Loaded, Machine, Request, Severity};
+
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Show the router at work in one process, for this long.
+    Demo {
+        /// How long traffic is sent.
+        duration: Duration,
+    },
+    /// Run a configuration.
+    Run(Request),
+    /// Only look at a configuration; [`inspect`] does it.
+    Inspect(Inspection),
+}
+
+/// A command that needs no cores.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inspection {
+    /// Say what is wrong with a configuration.
+    Validate(Request),
+    /// Print a configuration as it takes effect.
+    PrintConfig(Request),
+    /// List the components.
+    Components,
+}
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "tracemill",
+    version,
+    about = "Routes OpenTelemetry traces to backends, each trace whole to one of them.",
+    long_about = "Routes OpenTelemetry traces to backends, each trace whole to one of them.\n\n\
+        It reads the configuration of an OpenTelemetry Collector (otlp receivers, memory_limiter \
+        and batch processors, load_balancing, otlp_grpc, debug and nop exporters) and does the \
+        same with it, on the same backends. Without arguments it shows itself at work: traffic, \
+        router and backends in one process, on loopback, for ten seconds.",
+    after_help = "Examples:\n  \
+        tracemill                                    the demonstration\n  \
+        tracemill --config router.yaml               run, as `otelcol --config router.yaml` would\n  \
+        tracemill --config router.yaml --config tracemill.yaml   own settings in a second file\n  \
+        tracemill validate --config router.yaml      everything that is wrong, with its lines",
+    subcommand_negates_reqs = true,
+    args_conflicts_with_subcommands = true
+)]
+struct Arguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    #[command(subcommand)]
+    command: Option<Subcommands>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    /// Show the router at work: traffic, router and backends in one process, on loopback.
+    ///
+    /// Once a second a table, at the end the proof: what was sent arrived, and no trace was split.
+    /// Exit code 1 if the proof fails.
+    Demo {
+        /// How long to send traffic.
+        #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = duration)]
+        duration: Duration,
+    },
+    /// Say everything that is wrong with a configuration, with file, line and key.
+    ///
+    /// Nothing is printed if it is right. Exit code 1 if it is not.
+    Validate(ConfigArguments),
+    /// Print a configuration as it takes effect: merged, expanded, with every default.
+    ///
+    /// Headers are not shown. The output is YAML that can be loaded again.
+    PrintConfig(ConfigArguments),
+    /// List the components that a configuration can name.
+    Components,
+}
+
+#[derive(Args, Debug, Default)]
+struct ConfigArguments {
+    /// Configuration: a path, file:path, env:NAME, or yaml:a::b: value. Several are merged in order.
+    #[arg(long, value_name = "FILE")]
+    config: Vec<String>,
+    /// Sets one key on top, e.g. --set processors.batch.timeout=2s.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// The collector's feature gates, e.g. a,-b. They are checked and change nothing.
+    #[arg(long, value_name = "GATES", allow_hyphen_values = true)]
+    feature_gates: Vec<String>,
+}
+
+impl From<ConfigArguments> for Request {
+    fn from(a: ConfigArguments) -> Self {
+        Self { configs: a.config, sets: a.set, feature_gates: a.feature_gates }
+    }
+}
+
+/// Reads the arguments, program name first. `--help`, `--version` and mistakes end the process.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Command {
+    match try_parse(arguments) {
+        Ok(command) => command,
+        Err(e) => e.exit(),
+    }
+}
+
+fn try_parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
+    let Arguments { config, command } = Arguments::try_parse_from(arguments)?;
+    Ok(match command {
+        Some(Subcommands::Demo { duration }) => Command::Demo { duration },
+        Some(Subcommands::Validate(config)) => {
+            Command::Inspect(Inspection::Validate(config.into()))
+        }
+        Some(Subcommands::PrintConfig(config)) => {
+            Command::Inspect(Inspection::PrintConfig(config.into()))
+        }
+        Some(Subcommands::Components) => Command::Inspect(Inspection::Components),
+        None => match Request::from(config) {
+            request if request == Request::default() => {
+                Command::Demo { duration: Duration::from_secs(10) }
+            }
+            request => Command::Run(request),
+        },
+    })
+}
+
+/// Does what `inspection` asks for. Errors and warnings go to standard error.
+#[must_use]
+pub fn inspect(inspection: &Inspection) -> ExitCode {
+    let shown = match inspection {
+        Inspection::Components => Ok(config::components()),
+        Inspection::Validate(request) => load(request).map(|_| String::new()),
+        Inspection::PrintConfig(request) => load(request).map(|l| config::print_config(&l)),
+    };
+    match shown {
+        Ok(text) => {
+            print(&text);
+            ExitCode::SUCCESS
+        }
+        Err(code) => code,
+    }
+}
+
+/// Loads a configuration from this process's environment. Warnings and errors go to standard
+/// error; notes are left to the caller.
+///
+/// # Errors
+/// The exit code, after the errors were written.
+pub fn load(request: &Request) -> Result<Loaded, ExitCode> {
+    let env = |name: &str| std::env::var(name).ok();
+    match config::load(request, &env, &Machine::read()) {
+        Ok(loaded) => {
+            for notice in loaded.notices.iter().filter(|n| n.severity == Severity::Warning) {
+                eprintln!("{notice}");
+            }
+            Ok(loaded)
+        }
+        Err(report) => {
+            eprintln!("{report}");
+            Err(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Writes to standard output; a reader that has gone away is no error.
+fn print(text: &str) {
+    use std::io::Write;
+    _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match config::duration(text) {
+        Ok(nanos) => u64::try_from(nanos)
+            .map(Duration::from_nanos)
+            .map_err(|_| "must not be negative".into()),
+        Err(e) => Err(format!("{text:?} {}, write for example 10s", e.words())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, clap::Error> {
+        try_parse(line.split(' ').map(OsString::from))
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_say_which_command_is_meant() {
+        let request = |configs: &[&str]| Request {
+            configs: configs.iter().map(|c| (*c).to_owned()).collect(),
+            ..Request::default()
+        };
+        let seconds = |s| Command::Demo { duration: Duration::from_secs(s) };
+        let rows = [
+            ("tracemill", seconds(10)),
+            ("tracemill demo --for 90s", seconds(90)),
+            ("tracemill --config a --config=b", Command::Run(request(&["a", "b"]))),
+            (
+                "tracemill validate --config a",
+                Command::Inspect(Inspection::Validate(request(&["a"]))),
+            ),
+            (
+                "tracemill print-config --config a",
+                Command::Inspect(Inspection::PrintConfig(request(&["a"]))),
+            ),
+            ("tracemill components", Command::Inspect(Inspection::Components)),
+        ];
+        for (line, want) in rows {
+            assert_eq!(parsed(line).unwrap(), want, "{line}");
+        }
+        let all = parsed("tracemill --config a --set b.c=d --feature-gates -x,y").unwrap();
+        let want = Request {
+            configs: vec!["a".into()],
+            sets: vec!["b.c=d".into()],
+            feature_gates: vec!["-x,y".into()],
+        };
+        assert_eq!(all, Command::Run(want));
+        for line in ["tracemill demo --for 10", "tracemill nonsense", "tracemill --confg a"] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
+    }
+}

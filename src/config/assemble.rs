@@ -1,0 +1,370 @@
+//! From the merged, expanded tree to a [`Plan`]: sections, references, components, budgets.
+//! Components that no pipeline uses are read for their mistakes, as in the collector, and left out.
+
+use std::collections::BTreeMap;
+
+use super::components::{self, Component, Known, Section, address};
+use super::engine::{self, Engine};
+use super::ids::Id;
+use super::machine::{Budget, Machine};
+use super::plan::{Batch, Exporter, HealthCheck, Pipeline, Plan, Receiver};
+use super::print::Out;
+use super::read::Block;
+use super::report::{At, Log, Severity, quote};
+use super::scope::{self, Outside};
+use super::service::{self, Draft, Reference, Service};
+use super::telemetry;
+use super::tree::{Map, Node, Value};
+use crate::otlp::Signal;
+
+/// Reads everything; errors are in `log`, and then the plan means nothing.
+pub fn plan(root: &Map, machine: &Machine, log: &Log) -> (Plan, Out) {
+    let node = Node::new(At::default(), Value::Map(root.clone()));
+    let mut b = Block::new(log, String::new(), &node, true);
+    let engine = b.block("tracemill", engine::read);
+    let (service, telemetry) = b.block("service", |b| {
+        let service = service::read(b);
+        (service, b.block("telemetry", |b| telemetry::read(b, machine)))
+    });
+    let mut declared = Vec::new();
+    for section in Section::ALL {
+        declared.extend(declarations(&mut b, section, log));
+    }
+    check_presence(root, log);
+    check_references(&service, &declared, log);
+    let mut parts = Parts::new(machine, log, &service, &engine);
+    for declaration in &declared {
+        parts.read(declaration);
+    }
+    scope::report(&parts.outside, &service.pipelines, log);
+    let out = parts.effective(b.finish());
+    let plan = parts.plan(telemetry);
+    check_listeners(&plan, root, log);
+    (plan, out)
+}
+
+/// A component as declared in its section.
+struct Declaration<'a> {
+    section: Section,
+    id: Id,
+    at: At,
+    node: &'a Node,
+}
+
+fn declarations<'a>(b: &mut Block<'a>, section: Section, log: &Log) -> Vec<Declaration<'a>> {
+    let mut out: Vec<Declaration<'a>> = Vec::new();
+    let Some(node) = b.node(section.key()) else { return out };
+    let map = match &node.value {
+        Value::Map(map) => map,
+        Value::Null => return out,
+        _ => {
+            let what = format!("wants a map of components, this is {}", node.kind());
+            log.error(node.at, section.key(), what, None);
+            return out;
+        }
+    };
+    for entry in map.iter() {
+        match Id::parse(&entry.key) {
+            Ok(id) if out.iter().any(|d| d.id == id) => {
+                log.error(entry.at, section.key(), format!("{id} stands twice"), None);
+            }
+            Ok(id) => {
+                out.push(Declaration { section, id, at: entry.at, node: &entry.node });
+            }
+            Err(what) => {
+                let what = format!("{} is no id: {what}", quote(&entry.key));
+                log.error(entry.at, section.key(), what, Some("type, or type/name".into()));
+            }
+        }
+    }
+    out
+}
+
+/// As in the collector: something must be received and something exported.
+fn check_presence(root: &Map, log: &Log) {
+    for section in [Section::Receivers, Section::Exporters] {
+        let empty = match root.get(section.key()).map(|n| &n.value) {
+            None | Some(Value::Null) => true,
+            Some(Value::Map(map)) => map.is_empty(),
+            Some(_) => false,
+        };
+        if empty {
+            let what = format!("no {} is declared", section.noun());
+            log.error(At::default(), section.key(), what, None);
+        }
+    }
+}
+
+fn check_references(service: &Service, declared: &[Declaration<'_>], log: &Log) {
+    let has =
+        |section: Section, id: &Id| declared.iter().any(|d| d.id == *id && (d.section == section));
+    let check = |path: String, section: Section, references: &[Reference]| {
+        for Reference { id, at } in references {
+            let connected = matches!(section, Section::Receivers | Section::Exporters)
+                && has(Section::Connectors, id);
+            if has(section, id) || connected {
+                continue;
+            }
+            let names = declared.iter().filter(|d| d.section == section).map(|d| d.id.to_string());
+            let names: Vec<String> = names.collect();
+            let right = match names.is_empty() {
+                true => format!("declare it under {}", section.key()),
+                false => format!("declared are: {}", names.join(", ")),
+            };
+            let what = format!("{} {} is not declared", section.noun(), quote(&id.to_string()));
+            log.error(*at, &path, what, Some(right));
+        }
+    };
+    check("service::extensions".into(), Section::Extensions, &service.extensions);
+    for draft in &service.pipelines {
+        let path = format!("service::pipelines::{}", draft.id);
+        check(path.clone(), Section::Receivers, &draft.receivers);
+        check(path.clone(), Section::Processors, &draft.processors);
+        check(path, Section::Exporters, &draft.exporters);
+    }
+    for connector in declared.iter().filter(|d| d.section == Section::Connectors) {
+        for section in [Section::Receivers, Section::Exporters] {
+            if has(section, &connector.id) {
+                let what = format!("{} is also the id of a {}", connector.id, section.noun());
+                log.error(
+                    connector.at,
+                    "connectors",
+                    what,
+                    Some(format!("{}/connector", connector.id)),
+                );
+            }
+        }
+    }
+}
+
+/// Components as they are read.
+struct Parts<'a> {
+    machine: &'a Machine,
+    log: &'a Log,
+    service: &'a Service,
+    engine: &'a Engine,
+    receivers: Vec<(Id, Receiver)>,
+    exporters: Vec<(Id, Exporter)>,
+    batches: BTreeMap<Id, Batch>,
+    limiters: BTreeMap<Id, Budget>,
+    health_checks: Vec<HealthCheck>,
+    outside: Vec<Outside>,
+    outs: Vec<(Section, String, Out)>,
+}
+
+impl<'a> Parts<'a> {
+    fn new(machine: &'a Machine, log: &'a Log, service: &'a Service, engine: &'a Engine) -> Self {
+        Self {
+            machine,
+            log,
+            service,
+            engine,
+            receivers: Vec::new(),
+            exporters: Vec::new(),
+            batches: BTreeMap::new(),
+            limiters: BTreeMap::new(),
+            health_checks: Vec::new(),
+            outside: Vec::new(),
+            outs: Vec::new(),
+        }
+    }
+
+    fn read(&mut self, d: &Declaration<'_>) {
+        let users = self.users(d);
+        let in_use = !users.is_empty()
+            || (d.section == Section::Extensions
+                && self.service.extensions.iter().any(|r| r.id == d.id));
+        let Some(known) = components::find(d.section, &d.id.kind) else {
+            let (section, id, at) = (d.section, d.id.clone(), d.at);
+            self.outside.push(Outside { section, id, at, in_use });
+            return;
+        };
+        let path = format!("{}::{}", d.section.key(), d.id);
+        if let Some(new) = known.renamed {
+            let renamed = Id { kind: new.to_owned(), name: d.id.name.clone() };
+            let right = format!("{renamed}:   # here and in the pipelines");
+            self.log.warn(d.at, &path, format!("old name of {new}"), Some(right));
+        }
+        let mut b = Block::new(self.log, path.clone(), d.node, in_use);
+        b.set_place_if_null(d.at);
+        let signals: Vec<Signal> = users.iter().map(|d| d.signal).collect();
+        self.component(&mut b, d, known, &signals);
+        if let Component::Replaced(instead) = known.component {
+            self.log.warn(d.at, &path, format!("accepted: {instead}"), None);
+        } else {
+            self.outs.push((d.section, d.id.to_string(), b.finish()));
+        }
+    }
+
+    fn component(
+        &mut self,
+        b: &mut Block<'_>,
+        d: &Declaration<'_>,
+        known: &Known,
+        signals: &[Signal],
+    ) {
+        let (in_use, id, merge) = (b.in_use(), d.id.to_string(), &self.engine.merge);
+        let kind = match known.component {
+            Component::OtlpReceiver => {
+                let receiver = components::otlp_receiver::read(b, &id);
+                if in_use {
+                    self.receivers.push((d.id.clone(), receiver));
+                }
+                return;
+            }
+            Component::MemoryLimiter => {
+                let budget = components::memory_limiter::read(b, self.machine);
+                self.limiters.insert(d.id.clone(), budget);
+                return;
+            }
+            Component::Batch => {
+                let batch = components::batch::read(b);
+                self.batches.insert(d.id.clone(), batch);
+                return;
+            }
+            Component::HealthCheck => {
+                let check = components::health_check::read(b, &id);
+                if in_use {
+                    self.health_checks.push(check);
+                }
+                return;
+            }
+            Component::Replaced(_) => return,
+            Component::LoadBalancing => {
+                components::load_balancing::read(b, signals, self.engine.ring, merge)
+            }
+            Component::OtlpGrpc => components::otlp_grpc::read(b, merge),
+            Component::Debug => components::debug::read(b),
+            Component::Nop => components::debug::nop(b),
+        };
+        if in_use {
+            self.exporters.push((d.id.clone(), Exporter { id, kind }));
+        }
+    }
+
+    /// Pipelines that name the component in the role of its section.
+    fn users(&self, d: &Declaration<'_>) -> Vec<&'a Draft> {
+        let named = |references: &[Reference]| references.iter().any(|r| r.id == d.id);
+        let uses = |draft: &&Draft| match d.section {
+            Section::Receivers => named(&draft.receivers),
+            Section::Processors => named(&draft.processors),
+            Section::Exporters => named(&draft.exporters),
+            Section::Connectors => named(&draft.receivers) || named(&draft.exporters),
+            Section::Extensions => false,
+        };
+        self.service.pipelines.iter().filter(uses).collect()
+    }
+
+    /// The sections with what took effect in them.
+    fn effective(&mut self, rest: Out) -> Out {
+        let mut root = Vec::new();
+        for section in Section::ALL {
+            let of = |(s, id, out): &(Section, String, Out)| {
+                (*s == section).then(|| (id.clone(), out.clone()))
+            };
+            let entries: Vec<(String, Out)> = self.outs.iter().filter_map(of).collect();
+            if !entries.is_empty() {
+                root.push((section.key().to_owned(), Out::Map(entries)));
+            }
+        }
+        if let Out::Map(mut rest) = rest {
+            // `service` before `tracemill`: the file that the collector reads comes first.
+            rest.reverse();
+            root.extend(rest);
+        }
+        Out::Map(root)
+    }
+
+    fn plan(self, telemetry: crate::telemetry::Options) -> Plan {
+        let budget = self.budget();
+        let pipelines = self.service.pipelines.iter().map(|d| self.pipeline(d)).collect();
+        let mut options = self.engine.options.clone();
+        (options.soft_bytes, options.hard_bytes) = (budget.soft, budget.hard);
+        Plan {
+            engine: options,
+            receivers: self.receivers.into_iter().map(|(_, r)| r).collect(),
+            exporters: self.exporters.into_iter().map(|(_, e)| e).collect(),
+            pipelines,
+            telemetry,
+            health_checks: self.health_checks,
+        }
+    }
+
+    /// The smallest of all that are set, else the machine's default.
+    fn budget(&self) -> Budget {
+        let named = |id: &&Id| {
+            self.service.pipelines.iter().any(|d| d.processors.iter().any(|r| r.id == **id))
+        };
+        let limiters = self.limiters.keys().filter(named).map(|id| self.limiters[id]);
+        let set = limiters.chain(self.engine.budget).reduce(Budget::min);
+        let budget = set.unwrap_or_else(|| self.machine.default_budget());
+        let what = format!(
+            "telemetry may hold {} MiB; replies are delayed from {} MiB",
+            budget.hard >> 20,
+            budget.soft >> 20
+        );
+        self.log.say(Severity::Note, At::default(), "", what, None);
+        budget
+    }
+
+    fn pipeline(&self, draft: &Draft) -> Pipeline {
+        let receivers = draft.receivers.iter();
+        let receivers =
+            receivers.filter_map(|r| self.receivers.iter().position(|(id, _)| *id == r.id));
+        let exporters = draft.exporters.iter();
+        let exporters =
+            exporters.filter_map(|r| self.exporters.iter().position(|(id, _)| *id == r.id));
+        let batches: Vec<&Batch> =
+            draft.processors.iter().filter_map(|r| self.batches.get(&r.id)).collect();
+        let caps = batches.iter().map(|b| b.items_max).filter(|max| *max > 0);
+        let limiters = draft.processors.iter().filter(|r| self.limiters.contains_key(&r.id));
+        Pipeline {
+            id: draft.id.to_string(),
+            signal: draft.signal,
+            receivers: receivers.collect(),
+            exporters: exporters.collect(),
+            batch_items_max: caps.min().unwrap_or(0),
+            batch: batches.last().map(|b| **b),
+            memory_limiters: limiters.map(|r| r.id.to_string()).collect(),
+        }
+    }
+}
+
+/// Two listeners on one address: the collector finds that only at start.
+fn check_listeners(plan: &Plan, root: &Map, log: &Log) {
+    let mut listeners: Vec<(String, String)> = Vec::new();
+    for receiver in &plan.receivers {
+        let path = |protocol: &str| format!("receivers::{}::protocols::{protocol}", receiver.id);
+        listeners.extend(receiver.grpc.iter().map(|g| (path("grpc"), g.endpoint.clone())));
+        listeners.extend(receiver.http.iter().map(|h| (path("http"), h.endpoint.clone())));
+    }
+    for check in &plan.health_checks {
+        listeners.push((format!("extensions::{}", check.id), check.endpoint.clone()));
+    }
+    for reader in &plan.telemetry.metrics {
+        listeners.push(("service::telemetry::metrics".into(), reader.endpoint()));
+    }
+    for (i, (path, address)) in listeners.iter().enumerate() {
+        for (other, taken) in &listeners[..i] {
+            if address::collide(address, taken) {
+                let what = format!("{address} is taken by {other}, which listens on {taken}");
+                log.error(deepest(root, path), path, what, None);
+            }
+        }
+    }
+}
+
+/// Where the innermost key of `path` stands that the file has.
+fn deepest(root: &Map, path: &str) -> At {
+    let mut at = At::default();
+    let mut map = Some(root);
+    for key in path.split("::").chain(["endpoint"]) {
+        let Some(entry) = map.and_then(|m| m.entry(key)) else { break };
+        at = entry.at;
+        map = match &entry.node.value {
+            Value::Map(map) => Some(map),
+            _ => None,
+        };
+    }
+    at
+}

@@ -1,0 +1,24 @@
+//! `batch` processor: caps merging (otlp 4.7).
+
+use std::time::Duration;
+
+use crate::config::plan::Batch;
+use crate::config::read::{Block, Kind};
+
+/// Reads the processor.
+pub fn read(b: &mut Block<'_>) -> Batch {
+    let timeout = b.duration("timeout", Duration::from_millis(200));
+    let size = b.unsigned32("send_batch_size", 8192);
+    let max = b.unsigned32("send_batch_max_size", 0);
+    if max > 0 && max < size {
+        let what = format!("{max} is less than send_batch_size ({size})");
+        b.error_at("send_batch_max_size", what, &format!("send_batch_max_size: {size}"));
+    }
+    if !b.unrecorded(|b| b.texts("metadata_keys", &[])).is_empty() {
+        b.refuse("metadata_keys", "batches by client metadata are not in this release", "");
+    }
+    b.ignore("metadata_cardinality_limit", Kind::Int, "batches are not parted by metadata");
+    let what = "caps merging; merging itself is always on and does not wait for the batch to fill";
+    b.note_here(what, "");
+    Batch { items: size.into(), items_max: max.into(), timeout }
+}

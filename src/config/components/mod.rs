@@ -1,0 +1,193 @@
+//! One file per component: its keys, defaults and rules. Blocks that several components have in
+//! common (`tls`, `queue`, `retry`, `grpc_client`, `address`) stand beside them.
+
+pub mod address;
+pub mod batch;
+pub mod debug;
+pub mod grpc_client;
+pub mod health_check;
+pub mod load_balancing;
+pub mod memory_limiter;
+pub mod otlp_grpc;
+pub mod otlp_receiver;
+pub mod queue;
+pub mod retry;
+pub mod tls;
+
+/// Where a component stands in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Section {
+    /// `receivers`.
+    Receivers,
+    /// `processors`.
+    Processors,
+    /// `exporters`.
+    Exporters,
+    /// `connectors`.
+    Connectors,
+    /// `extensions`.
+    Extensions,
+}
+
+impl Section {
+    /// In the order of the collector's documentation.
+    pub const ALL: [Self; 5] =
+        [Self::Receivers, Self::Processors, Self::Exporters, Self::Connectors, Self::Extensions];
+
+    /// The key.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Receivers => "receivers",
+            Self::Processors => "processors",
+            Self::Exporters => "exporters",
+            Self::Connectors => "connectors",
+            Self::Extensions => "extensions",
+        }
+    }
+
+    /// One of them, in messages.
+    #[must_use]
+    pub const fn noun(self) -> &'static str {
+        match self {
+            Self::Receivers => "receiver",
+            Self::Processors => "processor",
+            Self::Exporters => "exporter",
+            Self::Connectors => "connector",
+            Self::Extensions => "extension",
+        }
+    }
+}
+
+/// The components that tracemill has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Component {
+    /// `otlp` receiver.
+    OtlpReceiver,
+    /// `memory_limiter` processor.
+    MemoryLimiter,
+    /// `batch` processor.
+    Batch,
+    /// `load_balancing` exporter.
+    LoadBalancing,
+    /// `otlp_grpc` exporter.
+    OtlpGrpc,
+    /// `debug` exporter.
+    Debug,
+    /// `nop` exporter.
+    Nop,
+    /// `health_check` extension.
+    HealthCheck,
+    /// An extension that is accepted and replaced by something else.
+    Replaced(&'static str),
+}
+
+/// A type name and what it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// Section in which it stands.
+    pub section: Section,
+    /// Type, as in `type/name`.
+    pub name: &'static str,
+    /// What it is.
+    pub component: Component,
+    /// The new name, if this one is old (configs 5).
+    pub renamed: Option<&'static str>,
+    /// For `tracemill components`.
+    pub about: &'static str,
+}
+
+const PPROF: &str = "no profile is served; `perf` shows every function of a running tracemill";
+const ZPAGES: &str = "no pages are served; the metrics page shows every queue and limit";
+
+/// Every type that is accepted.
+pub const KNOWN: [Known; 13] = [
+    known(Section::Receivers, "otlp", Component::OtlpReceiver, None, "OTLP over gRPC and HTTP"),
+    known(
+        Section::Processors,
+        "memory_limiter",
+        Component::MemoryLimiter,
+        None,
+        "sets the byte budget of the process",
+    ),
+    known(Section::Processors, "batch", Component::Batch, None, "caps merging"),
+    known(
+        Section::Exporters,
+        "load_balancing",
+        Component::LoadBalancing,
+        None,
+        "traces to static backends by trace id",
+    ),
+    known(Section::Exporters, "otlp_grpc", Component::OtlpGrpc, None, "OTLP over gRPC"),
+    known(Section::Exporters, "debug", Component::Debug, None, "writes what arrives"),
+    known(Section::Exporters, "nop", Component::Nop, None, "drops what arrives"),
+    known(
+        Section::Extensions,
+        "health_check",
+        Component::HealthCheck,
+        None,
+        "answers 200 or 503 over HTTP",
+    ),
+    known(
+        Section::Exporters,
+        "loadbalancing",
+        Component::LoadBalancing,
+        Some("load_balancing"),
+        "old name of load_balancing",
+    ),
+    known(
+        Section::Exporters,
+        "otlp",
+        Component::OtlpGrpc,
+        Some("otlp_grpc"),
+        "old name of otlp_grpc",
+    ),
+    known(Section::Exporters, "logging", Component::Debug, Some("debug"), "old name of debug"),
+    known(
+        Section::Extensions,
+        "pprof",
+        Component::Replaced(PPROF),
+        None,
+        "accepted; no profile is served",
+    ),
+    known(
+        Section::Extensions,
+        "zpages",
+        Component::Replaced(ZPAGES),
+        None,
+        "accepted; no pages are served",
+    ),
+];
+
+const fn known(
+    section: Section,
+    name: &'static str,
+    component: Component,
+    renamed: Option<&'static str>,
+    about: &'static str,
+) -> Known {
+    Known { section, name, component, renamed, about }
+}
+
+/// What `name` is in `section`.
+#[must_use]
+pub fn find(section: Section, name: &str) -> Option<&'static Known> {
+    KNOWN.iter().find(|k| k.section == section && k.name == name)
+}
+
+/// The list that `tracemill components` prints.
+#[must_use]
+pub fn list() -> String {
+    let mut out = String::new();
+    for section in Section::ALL {
+        let mut rows = KNOWN.iter().filter(|k| k.section == section).peekable();
+        if rows.peek().is_none() {
+            continue;
+        }
+        out.push_str(&format!("{}:\n", section.key()));
+        for known in rows {
+            out.push_str(&format!("  {:<15} {}\n", known.name, known.about));
+        }
+    }
+    out
+}

@@ -1,0 +1,187 @@
+//! `otlp` receiver (otlp 4.2).
+
+use std::time::Duration;
+
+use super::address::host_port;
+use super::tls;
+use crate::config::plan::Receiver;
+use crate::config::read::{Absent, Block, Kind};
+use crate::rpc::options::ServerKeepalive;
+use crate::rpc::{GrpcServerOptions, HttpServerOptions};
+
+const OWN_BUFFERS: &str = "buffers are tracemill's own";
+
+/// Reads the receiver.
+pub fn read(b: &mut Block<'_>, id: &str) -> Receiver {
+    let (grpc, http) = b.block("protocols", |b| {
+        let grpc = b.optional("grpc", Absent::Off, grpc);
+        (grpc, b.optional("http", Absent::Off, http))
+    });
+    if grpc.is_none() && http.is_none() {
+        b.error("at least one protocol is wanted", "protocols:\n  grpc:\n  http:");
+    }
+    Receiver { id: id.to_owned(), grpc, http }
+}
+
+fn grpc(b: &mut Block<'_>) -> GrpcServerOptions {
+    let default = GrpcServerOptions::default();
+    let endpoint = listen_address(b, &default.endpoint);
+    let mib = b.signed("max_recv_msg_size_mib", 4);
+    let recv_bytes_max = match usize::try_from(mib) {
+        Ok(0) => default.recv_bytes_max,
+        Ok(mib) => mib.saturating_mul(1 << 20),
+        Err(_) => {
+            b.error_at("max_recv_msg_size_mib", "must not be negative", "max_recv_msg_size_mib: 4");
+            default.recv_bytes_max
+        }
+    };
+    let streams = b.unsigned32("max_concurrent_streams", 0);
+    let keepalive = b.optional("keepalive", Absent::Off, keepalive).unwrap_or_default();
+    for key in ["read_buffer_size", "write_buffer_size"] {
+        if b.has(key) && b.unrecorded(|b| b.signed(key, 0)) < 0 {
+            b.error_at(key, "must not be negative", "");
+        }
+        b.ignore(key, Kind::Int, OWN_BUFFERS);
+    }
+    server(b);
+    GrpcServerOptions {
+        endpoint,
+        recv_bytes_max,
+        streams_max: (streams > 0).then_some(streams),
+        keepalive,
+    }
+}
+
+fn keepalive(b: &mut Block<'_>) -> ServerKeepalive {
+    let keepalive = b.optional("server_parameters", Absent::Off, |b| {
+        let mut time = |key| {
+            let duration = b.duration(key, Duration::ZERO);
+            (!duration.is_zero()).then_some(duration)
+        };
+        ServerKeepalive {
+            connection_idle_max: time("max_connection_idle"),
+            connection_age_max: time("max_connection_age"),
+            connection_age_grace: time("max_connection_age_grace"),
+            time: time("time"),
+            timeout: time("timeout"),
+        }
+    });
+    if b.has("enforcement_policy") {
+        b.unrecorded(|b| {
+            b.optional("enforcement_policy", Absent::Off, |b| {
+                b.duration("min_time", Duration::ZERO);
+                b.flag("permit_without_stream", false);
+            });
+        });
+        let why = "floods of pings are bounded by tracemill's own limits";
+        b.ignore("enforcement_policy", Kind::Any, why);
+    }
+    keepalive.unwrap_or_default()
+}
+
+fn http(b: &mut Block<'_>) -> HttpServerOptions {
+    let default = HttpServerOptions::default();
+    let endpoint = listen_address(b, &default.endpoint);
+    let bytes = b.signed("max_request_body_size", 0);
+    let body_bytes_max = match usize::try_from(bytes) {
+        Ok(bytes) if bytes > 0 => bytes,
+        _ => default.body_bytes_max,
+    };
+    let keys = ["traces_url_path", "metrics_url_path", "logs_url_path"];
+    let mut paths = default.paths;
+    for (path, key) in paths.iter_mut().zip(keys) {
+        *path = url_path(b, key, path);
+    }
+    let read_header_timeout = b.duration("read_header_timeout", Duration::ZERO);
+    let idle_timeout = idle_timeout(b);
+    let whole = "the time for a whole request is bounded by tracemill itself";
+    b.ignore("read_timeout", Kind::Duration, whole);
+    b.ignore("write_timeout", Kind::Duration, whole);
+    let all = "plain and gzip bodies are read";
+    b.ignore("compression_algorithms", Kind::Texts, all);
+    b.refuse("cors", "CORS is not in this release", "leave cors out, or answer it in a proxy");
+    b.refuse("response_headers", "response headers are not in this release", "");
+    server(b);
+    HttpServerOptions { endpoint, body_bytes_max, paths, read_header_timeout, idle_timeout }
+}
+
+/// `idle_timeout` moved under `keepalive` in v0.160; only one of them may be used.
+fn idle_timeout(b: &mut Block<'_>) -> Duration {
+    let beside =
+        b.has("idle_timeout").then(|| b.unrecorded(|b| b.duration("idle_timeout", Duration::ZERO)));
+    let off =
+        b.has("keep_alives_enabled") && !b.unrecorded(|b| b.flag("keep_alives_enabled", true));
+    let not_yet = "connections without keep-alive are not in this release";
+    if off {
+        b.refuse_at("keep_alives_enabled", not_yet, "");
+    }
+    if b.has("keepalive") && (off || beside.is_some_and(|d| !d.is_zero())) {
+        let what = "cannot stand beside idle_timeout or keep_alives_enabled";
+        b.error_at("keepalive", what, "keepalive: {idle_timeout: 1m}");
+    }
+    if !b.has("keepalive") {
+        let idle = beside.unwrap_or_default();
+        if !idle.is_zero() {
+            let right = "keepalive:\n  idle_timeout: ...";
+            b.warn_at("idle_timeout", "old form since v0.160", right);
+        }
+        b.block("keepalive", |b| b.duration("idle_timeout", idle));
+        return idle;
+    }
+    let inside =
+        b.optional("keepalive", Absent::Off, |b| b.duration("idle_timeout", Duration::ZERO));
+    if inside.is_none() {
+        b.refuse_at("keepalive", not_yet, "");
+    }
+    inside.unwrap_or_default()
+}
+
+fn url_path(b: &mut Block<'_>, key: &'static str, default: &str) -> String {
+    let written = b.text(key, default);
+    let path = if written.starts_with('/') { written } else { format!("/{written}") };
+    if path.parse::<http::uri::PathAndQuery>().is_err() {
+        b.error_at(key, "is not a path of a URL", &format!("{key}: {default}"));
+    }
+    path
+}
+
+/// Address of a listener; what the collector finds only at start is found here.
+pub fn listen_address(b: &mut Block<'_>, default: &str) -> String {
+    let endpoint = b.text("endpoint", default);
+    if let Err(what) = host_port(&endpoint) {
+        let what = format!("\"{endpoint}\" {what}");
+        b.error_at("endpoint", what, &format!("endpoint: {default}"));
+    }
+    endpoint
+}
+
+/// Keys that all servers have.
+pub fn server(b: &mut Block<'_>) {
+    let choices = [
+        ("tcp", true),
+        ("tcp4", true),
+        ("tcp6", true),
+        ("udp", false),
+        ("udp4", false),
+        ("udp6", false),
+        ("ip", false),
+        ("ip4", false),
+        ("ip6", false),
+        ("unix", false),
+        ("unixgram", false),
+        ("unixpacket", false),
+    ];
+    if b.has("transport") && !b.choice("transport", "tcp", &choices, true) {
+        b.refuse_at("transport", "only TCP is in this release", "transport: tcp");
+    }
+    if b.has("dialer") {
+        b.unrecorded(|b| b.block("dialer", |b| b.duration("timeout", Duration::ZERO)));
+        b.ignore("dialer", Kind::Any, "a listener does not dial");
+    }
+    tls::server(b);
+    b.refuse("auth", "server authenticators are not in this release", "");
+    b.refuse("middlewares", "server middlewares are not in this release", "");
+    if b.has("include_metadata") && b.unrecorded(|b| b.flag("include_metadata", false)) {
+        b.refuse_at("include_metadata", "client metadata is not in this release", "");
+    }
+}

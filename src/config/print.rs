@@ -1,0 +1,120 @@
+//! The effective configuration as YAML. Readers record what they took (`read`), so every default
+//! shows and nothing that had no effect does.
+
+use std::fmt::Write;
+
+use super::scalar::{self, Scalar};
+
+/// Printed in place of what may be secret.
+pub const REDACTED: &str = "[REDACTED]";
+
+/// A value as it took effect.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Out {
+    /// YAML of a scalar, complete.
+    Scalar(String),
+    /// A list.
+    List(Vec<Self>),
+    /// A map, in the order of reading.
+    Map(Vec<(String, Self)>),
+}
+
+impl Out {
+    /// Text, quoted where it has to be, so that it reads back as itself.
+    #[must_use]
+    pub fn text(text: &str) -> Self {
+        Self::Scalar(yaml_text(text))
+    }
+
+    /// A number or boolean.
+    #[must_use]
+    pub fn plain(value: impl std::fmt::Display) -> Self {
+        Self::Scalar(value.to_string())
+    }
+
+    /// A list of texts.
+    #[must_use]
+    pub fn texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::List(texts.into_iter().map(Self::text).collect())
+    }
+
+    fn write(&self, indent: usize, out: &mut String) {
+        let pad = "  ".repeat(indent);
+        match self {
+            Self::Scalar(text) => _ = writeln!(out, " {text}"),
+            Self::List(items) if items.is_empty() => out.push_str(" []\n"),
+            Self::Map(entries) if entries.is_empty() => out.push_str(" {}\n"),
+            Self::List(items) => {
+                out.push('\n');
+                for item in items {
+                    let mut inner = String::new();
+                    item.write(indent + 1, &mut inner);
+                    // A map's first line moves up behind the dash.
+                    let inner = match item {
+                        Self::Scalar(_) => inner,
+                        _ => format!(" {}", inner.trim_start()),
+                    };
+                    _ = write!(out, "{pad}-{inner}");
+                }
+            }
+            Self::Map(entries) => {
+                out.push('\n');
+                for (key, value) in entries {
+                    _ = write!(out, "{pad}{}:", yaml_text(key));
+                    value.write(indent + 1, out);
+                }
+            }
+        }
+    }
+}
+
+/// `root` as a YAML document.
+#[must_use]
+pub fn yaml(root: &Out) -> String {
+    let mut out = String::new();
+    root.write(0, &mut out);
+    out.trim_start().to_owned()
+}
+
+fn yaml_text(text: &str) -> String {
+    // A single dollar sign is doubled, or it could begin a substitution.
+    let text = text.replace('$', "$$");
+    let safe = |c: char| c.is_ascii_alphanumeric() || "_-./:@+$()[]".contains(c);
+    let plain = !text.is_empty()
+        && scalar::infer(&text) == Scalar::Text
+        && text.chars().all(safe)
+        && !text.starts_with(['-', '[', ']', '@', ':'])
+        && !text.ends_with(':')
+        && !text.contains(": ");
+    if plain { text } else { serde_json::Value::String(text).to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tree;
+    use super::*;
+
+    #[test]
+    fn texts_read_back_as_themselves() {
+        let rows =
+            ["a", "", "true", "5", "0x1", "a: b", "a#b", " a", "-", "\n", "\u{1}", "é", "[x", "a:"];
+        for text in rows {
+            let out = Out::Map(vec![("k".into(), Out::text(text))]);
+            let tree = tree::parse(&yaml(&out), 0).unwrap().root;
+            let tree::Value::Map(map) = tree.value else { panic!() };
+            assert_eq!(map.get("k").unwrap().value, tree::Value::Text(text.into()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn nested_values_are_laid_out_as_people_write_them() {
+        let inner = Out::Map(vec![("x".into(), Out::plain(1)), ("y".into(), Out::List(vec![]))]);
+        let out = Out::Map(vec![
+            ("a".into(), Out::Map(vec![("b".into(), Out::texts(["c", "d"]))])),
+            ("l".into(), Out::List(vec![inner])),
+            ("e".into(), Out::Map(vec![])),
+        ]);
+        let want = "a:\n  b:\n    - c\n    - d\nl:\n  - x: 1\n    y: []\ne: {}\n";
+        assert_eq!(yaml(&out), want);
+    }
+}

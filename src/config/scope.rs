@@ -1,0 +1,185 @@
+//! Components that tracemill does not have: one refusal names them all, with their lines, and says
+//! for each pipeline how a stock collector in front or behind can keep them, joined by OTLP.
+
+use std::collections::BTreeSet;
+
+use super::components::{KNOWN, Section};
+use super::ids::Id;
+use super::report::{At, Log, did_you_mean};
+use super::service::{Draft, Reference};
+
+/// A component of a type that tracemill does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outside {
+    /// Its section.
+    pub section: Section,
+    /// Its id.
+    pub id: Id,
+    /// Where it stands.
+    pub at: At,
+    /// Whether a pipeline or `service.extensions` names it.
+    pub in_use: bool,
+}
+
+/// Reports all of `outside`.
+pub fn report(outside: &[Outside], pipelines: &[Draft], log: &Log) {
+    for unused in outside.iter().filter(|o| !o.in_use) {
+        let path = format!("{}::{}", unused.section.key(), unused.id);
+        let what = "tracemill has no such component; nothing uses it, so it is left out";
+        log.warn(unused.at, &path, what, meant(unused));
+    }
+    let used: Vec<&Outside> = outside.iter().filter(|o| o.in_use).collect();
+    let Some(first) = used.first() else { return };
+    let mut lines = Vec::new();
+    for o in &used {
+        let mut line = format!("{}  {} {}", log.line(o.at), o.section.noun(), o.id);
+        if let Some(why) = why(o).or_else(|| meant(o)) {
+            line.push_str(&format!(": {why}"));
+        }
+        lines.push(line);
+    }
+    let outside = Set::new(&used);
+    for draft in pipelines {
+        lines.extend(outside.proposal(draft));
+    }
+    let what = match used.len() {
+        1 => "1 component is outside of what tracemill does".to_owned(),
+        n => format!("{n} components are outside of what tracemill does"),
+    };
+    log.error(first.at, "", what, Some(lines.join("\n")));
+}
+
+/// What to know about some types.
+fn why(o: &Outside) -> Option<String> {
+    let text = match (o.section, o.id.kind.as_str()) {
+        (Section::Processors, "tail_sampling") => "not yet in this release",
+        (Section::Exporters, "otlp_http" | "otlphttp" | "file") => "not yet in this release",
+        (_, "opencensus") | (Section::Exporters, "jaeger" | "jaeger_thrift") => {
+            "gone from the collector; Jaeger takes OTLP, so otlp_grpc does"
+        }
+        (_, "memory_ballast" | "ballast") => "gone from the collector: delete it",
+        (Section::Extensions, "file_storage") => "queues are in memory in this release",
+        (Section::Extensions, _) => "leave it out here",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+fn meant(o: &Outside) -> Option<String> {
+    let names = KNOWN.iter().filter(|k| k.section == o.section).map(|k| k.name);
+    did_you_mean(&o.id.kind, names).map(|name| format!("did you mean {name}?"))
+}
+
+struct Set<'a> {
+    receivers: BTreeSet<&'a Id>,
+    processors: BTreeSet<&'a Id>,
+    exporters: BTreeSet<&'a Id>,
+    connectors: BTreeSet<&'a Id>,
+}
+
+impl<'a> Set<'a> {
+    fn new(used: &[&'a Outside]) -> Self {
+        let of = |section| used.iter().filter(|o| o.section == section).map(|o| &o.id).collect();
+        Self {
+            receivers: of(Section::Receivers),
+            processors: of(Section::Processors),
+            exporters: of(Section::Exporters),
+            connectors: of(Section::Connectors),
+        }
+    }
+
+    /// How `draft` could be split at OTLP; nothing if it needs no splitting.
+    fn proposal(&self, draft: &Draft) -> Vec<String> {
+        let outside = |set: &BTreeSet<&Id>, references: &[Reference]| {
+            references.iter().any(|r| set.contains(&r.id))
+        };
+        let from_connector = outside(&self.connectors, &draft.receivers);
+        let last = draft.processors.iter().rposition(|r| self.processors.contains(&r.id));
+        let sampling = draft.processors.iter().any(|r| r.id.kind == "tail_sampling");
+        let is_behind =
+            |r: &&Reference| self.exporters.contains(&r.id) || self.connectors.contains(&r.id);
+        let behind: Vec<&Reference> = draft.exporters.iter().filter(is_behind).collect();
+        if !from_connector
+            && last.is_none()
+            && behind.is_empty()
+            && !outside(&self.receivers, &draft.receivers)
+        {
+            return Vec::new();
+        }
+        let mut lines = vec![format!("pipeline {}:", draft.id)];
+        if from_connector {
+            lines.push(
+                "  is fed by a connector: keep it beside that, in the stock collector".into(),
+            );
+            return lines;
+        }
+        if sampling {
+            lines.push(
+                "  samples: keep it as it is in stock collectors, and put tracemill in front:"
+                    .into(),
+            );
+            lines.push("    receivers: [otlp]   exporters: [load_balancing] with these collectors as backends".into());
+            return lines;
+        }
+        let here: Vec<&Reference> = draft.exporters.iter().filter(|r| !is_behind(r)).collect();
+        if here.is_empty() {
+            lines.push(
+                "  none of its exporters is tracemill's: keep it in the stock collector".into(),
+            );
+            return lines;
+        }
+        self.split(draft, last, &here, &behind, &mut lines);
+        lines
+    }
+
+    fn split(
+        &self,
+        draft: &Draft,
+        last: Option<usize>,
+        here: &[&Reference],
+        behind: &[&Reference],
+        lines: &mut Vec<String>,
+    ) {
+        let (front, rest) = draft.processors.split_at(last.map_or(0, |i| i + 1));
+        // Whoever needs a processor in front must arrive there, too.
+        let in_front = |r: &&Reference| !front.is_empty() || self.receivers.contains(&r.id);
+        let front_receivers: Vec<&Reference> = draft.receivers.iter().filter(in_front).collect();
+        let mut here_receivers: Vec<String> =
+            draft.receivers.iter().filter(|r| !in_front(r)).map(|r| r.id.to_string()).collect();
+        if !front_receivers.is_empty() {
+            lines.push(format!(
+                "  a stock collector in front:  receivers: {}{}  exporters: [otlp_grpc to tracemill]",
+                ids(&front_receivers),
+                processors(&front.iter().collect::<Vec<_>>()),
+            ));
+            if !here_receivers.iter().any(|id| id.starts_with("otlp")) {
+                here_receivers.insert(0, "otlp".into());
+            }
+        }
+        let mut exporters: Vec<String> = here.iter().map(|r| r.id.to_string()).collect();
+        if !behind.is_empty() {
+            exporters.push("otlp_grpc to the collector behind".into());
+        }
+        lines.push(format!(
+            "  tracemill:                   receivers: [{}]{}  exporters: [{}]",
+            here_receivers.join(", "),
+            processors(&rest.iter().collect::<Vec<_>>()),
+            exporters.join(", "),
+        ));
+        if !behind.is_empty() {
+            lines.push(format!(
+                "  a stock collector behind:    receivers: [otlp]  exporters: {}",
+                ids(behind)
+            ));
+        }
+    }
+}
+
+fn ids(references: &[&Reference]) -> String {
+    let ids: Vec<String> = references.iter().map(|r| r.id.to_string()).collect();
+    format!("[{}]", ids.join(", "))
+}
+
+fn processors(references: &[&Reference]) -> String {
+    if references.is_empty() { String::new() } else { format!("  processors: {}", ids(references)) }
+}
