@@ -41,6 +41,7 @@ pub(crate) fn cpu_ns(pid: u32) -> io::Result<u64> {
     Ok(total)
 }
 
+#[expect(dead_code, reason = "for the comparison runs")]
 /// Resident memory in bytes, from `/proc/PID/status`.
 pub(crate) fn rss_bytes(pid: u32) -> io::Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;

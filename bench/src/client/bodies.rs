@@ -205,7 +205,7 @@ impl Bodies {
                 id,
                 // Not zero, and apart from the other spans' ids but for one in 2^64.
                 root: mix(high ^ low) | 1,
-                has_root: late.is_none() && turn % self.spread == 0,
+                has_root: late.is_none() && turn.is_multiple_of(self.spread),
                 error: mix(self.seed ^ SEED_ERROR ^ trace) < self.error_threshold,
             });
         }

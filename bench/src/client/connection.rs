@@ -142,10 +142,6 @@ impl Connection {
         self.state == State::Open
     }
 
-    pub(super) fn in_flight(&self) -> usize {
-        self.calls.len()
-    }
-
     /// How many more calls may begin, of `streams` in all.
     pub(super) fn capacity(&self, streams: usize) -> usize {
         match self.state {

@@ -163,7 +163,7 @@ pub(crate) const SPANS_PER_REQUEST_MAX: usize = 1 << 16;
 impl Options {
     /// Requests in flight per connection.
     pub(crate) fn streams(&self) -> usize {
-        self.streams.unwrap_or(if self.rate.is_some() { 100 } else { 4 })
+        self.streams.unwrap_or_else(|| if self.rate.is_some() { 100 } else { 4 })
     }
 
     /// What the option types alone cannot refuse.

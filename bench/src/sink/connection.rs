@@ -201,7 +201,7 @@ impl Connection {
             self.complete(at, &[], cx, now);
             return Ok(());
         }
-        if id % 2 == 0 || id <= self.last_stream {
+        if id.is_multiple_of(2) || id <= self.last_stream {
             return violation(frame::PROTOCOL_ERROR, "stream id not new and odd");
         }
         self.last_stream = id;
