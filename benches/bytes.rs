@@ -156,10 +156,6 @@ fn look_ups(effort: &Effort) {
         });
         println!("ring look-up, {endpoints} endpoints: {ns:.1} ns, checksum {checksum:016x}");
     }
-    let (ns, checksum) = ns_per(effort, effort.ids, || {
-        ids.iter().map(|id| u64::from(crc32fast::hash(id))).fold(0, u64::wrapping_add)
-    });
-    println!("crc32fast of an id alone: {ns:.1} ns, checksum {checksum:016x}");
     let (ns, checksum) = ns_per(&Effort { rounds: 1, ..*effort }, 1, || ring(32).checksum());
     println!("making a ring of 32 endpoints: {:.0} us, checksum {checksum:016x}", ns / 1000.0);
 }

@@ -8,7 +8,6 @@
 //! a trace because of load.
 #![forbid(unsafe_code)]
 
-mod crc;
 mod ring;
 mod split;
 

@@ -3,8 +3,6 @@
 //! A ring is built once per endpoint list and never changes. A look-up is a CRC and one load from
 //! a table with the owner of every position: 256 KiB for v3, which stays in L2.
 
-use super::crc::crc32_of_id;
-
 /// Generation of the consistent-hash ring (collector releases differ; all routers of a tier
 /// must agree). Source: loadbalancing 2.2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -149,7 +147,7 @@ impl Ring {
     #[inline]
     #[must_use]
     pub fn owner(&self, trace_id: &[u8; 16]) -> Option<u16> {
-        self.owner_of_hash(crc32_of_id(trace_id))
+        self.owner_of_hash(crc32fast::hash(trace_id))
     }
 
     /// Owner of any other key: `service.name`, a resource, ...
@@ -335,6 +333,11 @@ mod tests {
         assert_ne!(with_port.checksum(), without.checksum());
         assert_eq!(without.checksum(), ring(&["b", "a"]).checksum(), "v3 knows no list order");
         assert_ne!(without.checksum(), ring(&["a", "b", "b"]).checksum());
+    }
+
+    #[test]
+    fn an_absent_id_hashes_as_in_the_collector() {
+        assert_eq!(crc32fast::hash(&[0; 16]), 0xecbb_4b55); // loadbalancing 2.3
     }
 
     #[test]

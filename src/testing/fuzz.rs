@@ -1,5 +1,7 @@
 //! The bodies of the fuzz targets: plain functions, which `cargo test` runs on seeds as well.
 
+use std::sync::OnceLock;
+
 use crate::otlp::{self, Index, Signal};
 use crate::route::{Generation, Ring, Split};
 
@@ -51,11 +53,17 @@ fn check(data: &[u8], index: &Index) {
 /// If any of that does not hold.
 pub fn split(data: &[u8]) {
     let Some((&endpoints, body)) = data.split_first() else { return };
-    let names: Vec<_> = (0..endpoints % 9).map(|n| format!("10.0.0.{n}")).collect();
-    let ring = Ring::new(Generation::V2, &names);
+    // Made once: a ring costs far more than the requests that fuzzing tries.
+    static RINGS: OnceLock<Vec<Ring>> = OnceLock::new();
+    let rings = RINGS.get_or_init(|| (0..9).map(ring).collect());
     for signal in [Signal::Traces, Signal::Logs] {
-        split_signal(signal, body, &ring);
+        split_signal(signal, body, &rings[endpoints as usize % rings.len()]);
     }
+}
+
+fn ring(endpoints: u32) -> Ring {
+    let names: Vec<_> = (0..endpoints).map(|n| format!("10.0.0.{n}")).collect();
+    Ring::new(Generation::V2, &names)
 }
 
 fn split_signal(signal: Signal, body: &[u8], ring: &Ring) {
@@ -79,5 +87,38 @@ fn split_signal(signal: Signal, body: &[u8], ring: &Ring) {
         let mut second = Vec::new();
         again.write(0, &out, &part_index, &mut second);
         assert!(second == out, "a part of a part is the part");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::workload::{FieldOrder, Options, Set, Size};
+
+    use super::*;
+
+    #[test]
+    fn the_targets_hold_on_every_prefix_of_real_requests() {
+        for order in [FieldOrder::Sdk, FieldOrder::Collector, FieldOrder::Dotnet] {
+            let size = Size::Spans(4);
+            let set = Set::new(&Options { order, size, requests: 2, ..Options::default() });
+            let body = &set.templates[0].body;
+            for end in 0..=body.len() {
+                scan(&body[..end]);
+                split(&[&[u8::try_from(end % 256).unwrap()], &body[..end]].concat());
+            }
+        }
+    }
+
+    #[test]
+    fn the_targets_hold_on_short_bytes_of_the_formats_own_alphabet() {
+        // Every string of up to 5 bytes over tags and lengths that mean something.
+        const ALPHABET: [u8; 8] = [0x00, 0x01, 0x02, 0x0a, 0x12, 0x4b, 0x4c, 0x80];
+        for len in 0..=5 {
+            for n in 0..8usize.pow(len) {
+                let bytes: Vec<u8> = (0..len).map(|i| ALPHABET[n >> (3 * i) & 7]).collect();
+                scan(&bytes);
+                split(&bytes);
+            }
+        }
     }
 }

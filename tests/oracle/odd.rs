@@ -78,7 +78,10 @@ impl Writer<'_> {
                 self.deprecated = true;
                 number = 1000;
             }
-            let content = child.map_or(field.content.to_vec(), |c| self.message(c, field.content));
+            let content = match child {
+                Some(child) => self.message(child, field.content),
+                None => field.content.to_vec(),
+            };
             let mut raw = Vec::new();
             if level == Level::Item && number == 1 && field.content.len() == 16 && self.odd() {
                 // An id that the next one overrules.
