@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::{client, relay, sink};
+use crate::{client, compare, relay, sink};
 
 /// Load generator, sink and relay for OTLP/gRPC receivers.
 #[derive(Debug, Parser)]
@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Sink(sink::Options),
     /// Copy bytes between connections: the least that a hop can cost
     Relay(relay::Options),
+    /// Measure a hop beside the relay, in interleaved pairs
+    Compare(compare::Options),
 }
 
 /// `500ms`, `10s`, `1m30s`, or a plain number of seconds.

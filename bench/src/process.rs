@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -17,6 +18,13 @@ pub(crate) fn pin(cpu: usize) -> io::Result<()> {
     set.set(cpu);
     sched_setaffinity(None, &set)
         .map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, format!("CPU {cpu}: {e}")))
+}
+
+/// Raises the soft limit of open files to the hard one: a thousand connections need it.
+pub(crate) fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // If it fails, opening too many sockets will say so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// A flag that SIGINT and SIGTERM raise.
@@ -41,7 +49,6 @@ pub(crate) fn cpu_ns(pid: u32) -> io::Result<u64> {
     Ok(total)
 }
 
-#[expect(dead_code, reason = "for the comparison runs")]
 /// Resident memory in bytes, from `/proc/PID/status`.
 pub(crate) fn rss_bytes(pid: u32) -> io::Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
