@@ -225,6 +225,7 @@ impl<'a> Load<'a> {
             ok: self.stats.ok,
             bytes: self.stats.bytes,
             watched_cpu: self.options.watch.and_then(|pid| process::cpu_ns(pid).ok()),
+            watched_rss: self.options.watch.and_then(|pid| process::rss_bytes(pid).ok()),
             own_cpu: process::cpu_ns(std::process::id()).unwrap_or(0),
         }
     }

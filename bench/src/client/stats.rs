@@ -42,6 +42,7 @@ pub(crate) struct Mark {
     pub(crate) ok: Sum,
     pub(crate) bytes: u64,
     pub(crate) watched_cpu: Option<u64>,
+    pub(crate) watched_rss: Option<u64>,
     pub(crate) own_cpu: u64,
 }
 
@@ -186,6 +187,7 @@ impl Stats {
             let cpu = e - b;
             json!({
                 "cpu_ns": cpu,
+                "rss_bytes": self.end.watched_rss,
                 "cpu_share": cpu as f64 / 1e9 / seconds,
                 "cpu_ns_per_span": cpu as f64 / spans.max(1) as f64,
                 "cpu_ns_per_request": cpu as f64 / requests.max(1) as f64,
