@@ -123,7 +123,7 @@ async fn call(
 
 #[test]
 fn the_sink_answers_an_h2_client_and_counts_what_it_sent() {
-    let (child, address) = sink(&["--spans-max", "10000"]);
+    let (child, address) = sink(&["--spans-max", "1000000"]);
     block_on(async {
         let send = connect(&client::Builder::new(), address).await;
         for round in 0..3 {

@@ -53,7 +53,9 @@ struct Call {
     request: Request,
     /// Monotonic time after which it is given up.
     deadline: u64,
+    /// From its first byte to its last one, which is then given back by a piece.
     body: Option<u32>,
+    begun: bool,
     sent: usize,
     window: i64,
     /// Whether it is in `sending`.
@@ -167,6 +169,7 @@ impl Connection {
             request,
             deadline,
             body: None,
+            begun: false,
             sent: 0,
             window,
             queued: true,
@@ -235,7 +238,7 @@ impl Connection {
                 } else if let Some(at) = self.find(frame.stream) {
                     let call = &mut self.calls[at];
                     call.window = frame::widen(call.window, credit)?;
-                    self.resume(at, cx);
+                    self.resume(at);
                 }
             }
             frame::RST_STREAM => {
@@ -276,10 +279,9 @@ impl Connection {
         let wider = i64::from(self.peer.stream_window) - before;
         for call in &mut self.calls {
             call.window += wider;
-            if call.window > 0 && !call.queued {
-                call.queued = true;
-                self.sending.push_back(call.id);
-            }
+        }
+        for at in 0..self.calls.len() {
+            self.resume(at);
         }
         if self.state == State::Greeting {
             self.state = State::Open;
@@ -288,10 +290,9 @@ impl Connection {
     }
 
     /// Puts a call that waited for its window back in line.
-    fn resume(&mut self, at: usize, cx: &Context) {
+    fn resume(&mut self, at: usize) {
         let call = &mut self.calls[at];
-        let unsent = call.body.is_some_and(|b| call.sent < cx.bodies.bytes(b).len());
-        if !call.queued && call.window > 0 && unsent {
+        if !call.queued && call.window > 0 && call.body.is_some() {
             call.queued = true;
             self.sending.push_back(call.id);
         }
@@ -336,9 +337,7 @@ impl Connection {
         if call.queued {
             self.sending.retain(|&id| id != call.id);
         }
-        if let Some(buffer) = call.body
-            && call.sent < cx.bodies.bytes(buffer).len()
-        {
+        if let Some(buffer) = call.body {
             self.pieces.push_back(Piece::Release(buffer));
             if !matches!(outcome, Outcome::Unprocessed) {
                 frame::put_reset(&mut self.control, call.id, frame::NO_ERROR);
@@ -351,7 +350,7 @@ impl Connection {
     pub(super) fn expire(&mut self, now: u64, cx: &mut Context) {
         for at in (0..self.calls.len()).rev() {
             if self.calls[at].deadline <= now {
-                let (id, begun) = (self.calls[at].id, self.calls[at].body.is_some());
+                let Call { id, begun, .. } = self.calls[at];
                 if begun {
                     frame::put_reset(&mut self.control, id, frame::CANCEL);
                 }
@@ -368,13 +367,11 @@ impl Connection {
             }
         }
         for call in self.calls.drain(..) {
-            let mut outcome = Outcome::Unprocessed; // Not a byte of it was sent.
             if let Some(buffer) = call.body {
-                outcome = Outcome::Lost;
-                if call.sent < cx.bodies.bytes(buffer).len() {
-                    cx.bodies.release(buffer);
-                }
+                cx.bodies.release(buffer);
             }
+            // Of a call that has not begun, not a byte was sent.
+            let outcome = if call.begun { Outcome::Lost } else { Outcome::Unprocessed };
             cx.ended.push((call.request, outcome));
         }
         self.sending.clear();
@@ -475,6 +472,7 @@ impl Connection {
             put_header(&mut self.small, block, frame::HEADERS, END_HEADERS, call.id);
             self.table.put(&mut self.small, &cx.headers);
             self.table = self.table.used();
+            call.begun = true;
             cx.bodies.take(&call.request)
         });
         let len = cx.bodies.bytes(buffer).len();
@@ -493,6 +491,9 @@ impl Connection {
         call.sent = end;
         call.window -= n as i64;
         self.window -= n as i64;
+        if last {
+            call.body = None;
+        }
         call.queued = !last && call.window > 0;
         if call.queued {
             self.sending.push_back(call.id);

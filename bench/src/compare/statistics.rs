@@ -22,15 +22,15 @@ impl Median {
     }
 }
 
-/// How many values may be left out at each end: the largest k with P(fewer than k of n coin
-/// tosses are heads) <= 2.5 %.
+/// How many values may be left out at each end: the largest k with P(at most k of n coin
+/// tosses are heads) <= 2.5 %, or none.
 fn cut(n: usize) -> usize {
     let mut term = 0.5_f64.powi(n as i32);
     let mut below = 0.0;
     for k in 0..n / 2 {
         below += term;
         if below > 0.025 {
-            return k;
+            return k.saturating_sub(1);
         }
         term *= (n - k) as f64 / (k + 1) as f64;
     }
