@@ -36,8 +36,8 @@ fn the_loader_never_panics_on_changed_lines() {
                 let at = usize::try_from(random.below(lines.len() as u64)).unwrap_or(0);
                 match random.below(4) {
                     0 => drop(lines.remove(at)),
-                    1 => lines[at].insert_str(0, *random.pick(&odd)),
-                    2 => lines[at].push_str(*random.pick(&odd)),
+                    1 => lines[at].insert_str(0, random.pick::<&str>(&odd)),
+                    2 => lines[at].push_str(random.pick::<&str>(&odd)),
                     _ => lines[at] = lines[at].trim().to_owned(),
                 }
             }
