@@ -189,10 +189,10 @@ fn progress<F: Future<Output = ()>>(
 }
 
 /// Keeps the count of connections right, however a connection ends.
-struct Counted(Rc<Cell<usize>>);
+pub(super) struct Counted(Rc<Cell<usize>>);
 
 impl Counted {
-    fn new(count: &Rc<Cell<usize>>) -> Self {
+    pub(super) fn new(count: &Rc<Cell<usize>>) -> Self {
         count.set(count.get() + 1);
         Self(Rc::clone(count))
     }

@@ -8,6 +8,8 @@ use std::io;
 pub enum Lost {
     /// The peer broke HTTP/2, or closed it in its words.
     Protocol(h2::Error),
+    /// The peer broke HTTP/1.1, or left in the middle of a message.
+    Http(hyper::Error),
     /// The network or the OS.
     Io(io::Error),
 }
@@ -15,6 +17,12 @@ pub enum Lost {
 impl From<h2::Error> for Lost {
     fn from(e: h2::Error) -> Self {
         Self::Protocol(e)
+    }
+}
+
+impl From<hyper::Error> for Lost {
+    fn from(e: hyper::Error) -> Self {
+        Self::Http(e)
     }
 }
 
@@ -28,6 +36,7 @@ impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Protocol(e) => e.fmt(f),
+            Self::Http(e) => e.fmt(f),
             Self::Io(e) => e.fmt(f),
         }
     }

@@ -6,6 +6,8 @@ pub mod frame;
 mod grpc_call;
 pub mod grpc_client;
 pub mod grpc_server;
+mod http_call;
+pub mod http_server;
 pub mod lost;
 pub mod options;
 pub mod service;

@@ -41,9 +41,9 @@ pub struct HttpServerOptions {
     pub body_bytes_max: usize,
     /// Path of each signal, in the order of [`Signal::ALL`].
     pub paths: [String; 3],
-    /// Largest time for request headers to arrive; zero means no limit of the user's.
+    /// Largest time for request headers to arrive; zero takes tracemill's own limit.
     pub read_header_timeout: Duration,
-    /// Idle time between requests of one connection; zero means no limit of the user's.
+    /// Idle time between requests of one connection; zero takes tracemill's own limit.
     pub idle_timeout: Duration,
 }
 
@@ -56,6 +56,14 @@ impl Default for GrpcServerOptions {
             streams_max: None,
             keepalive: ServerKeepalive::default(),
         }
+    }
+}
+
+impl HttpServerOptions {
+    /// The gRPC path of the method that a POST to `path` means.
+    pub(super) fn grpc_path(&self, path: &str) -> Option<&'static str> {
+        let place = self.paths.iter().position(|p| p == path)?;
+        Some(Signal::ALL[place].grpc_path())
     }
 }
 
