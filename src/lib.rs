@@ -2,9 +2,11 @@
 
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod net;
 pub mod otlp;
 pub mod route;
+pub mod router;
 pub mod rpc;
 pub mod runtime;
 pub mod telemetry;

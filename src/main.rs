@@ -3,10 +3,18 @@
 use std::process::ExitCode;
 
 use tracemill::cli::{self, Command};
+use tracemill::control;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
         Command::Inspect(inspection) => cli::inspect(&inspection),
-        Command::Demo { .. } | Command::Run(_) => ExitCode::FAILURE,
+        Command::Demo { .. } => ExitCode::FAILURE,
+        Command::Run(request) => match cli::load(&request) {
+            Ok(loaded) => control::serve::run(loaded),
+            Err(code) => code,
+        },
     }
 }

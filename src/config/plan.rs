@@ -114,6 +114,21 @@ pub enum Resolver {
     Static(Vec<String>),
 }
 
+impl Resolver {
+    /// Names in the first answer.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let Self::Static(names) = self;
+        names.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// `debug` exporter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DebugOptions {

@@ -105,6 +105,20 @@ impl Code {
         }
     }
 
+    /// Whether a retry may help without `RetryInfo` (otlp 1.6).
+    #[must_use]
+    pub const fn is_retryable(self) -> bool {
+        matches!(
+            self,
+            Self::Cancelled
+                | Self::DeadlineExceeded
+                | Self::Aborted
+                | Self::OutOfRange
+                | Self::Unavailable
+                | Self::DataLoss
+        )
+    }
+
     /// HTTP status of a failure (otlp 1.6, as the collector's receiver maps it).
     #[must_use]
     pub const fn http(self) -> u16 {
@@ -178,16 +192,8 @@ impl Status {
     /// Whether a retry may help (otlp 1.6).
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        match self.code {
-            Code::Cancelled
-            | Code::DeadlineExceeded
-            | Code::Aborted
-            | Code::OutOfRange
-            | Code::Unavailable
-            | Code::DataLoss => true,
-            Code::ResourceExhausted => self.retry_after.is_some(),
-            _ => false,
-        }
+        self.code.is_retryable()
+            || (self.code == Code::ResourceExhausted && self.retry_after.is_some())
     }
 
     /// `grpc-status`, `grpc-message` and, with a delay, both retry-info trailers.

@@ -16,6 +16,12 @@ pub fn now() -> Instant {
     Instant(1_000_000_000 + nanos(start.elapsed()))
 }
 
+/// Wall time.
+#[must_use]
+pub fn wall() -> SystemTime {
+    SystemTime::now()
+}
+
 /// Wall time, in nanoseconds since 1970.
 #[must_use]
 pub fn unix_nanos() -> u64 {

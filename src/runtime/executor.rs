@@ -87,3 +87,12 @@ impl Bell {
         false
     }
 }
+
+/// Kernel id of the calling thread, as in `/proc/PID/task`.
+#[must_use]
+pub fn thread_id() -> u32 {
+    std::fs::read_link("/proc/thread-self")
+        .ok()
+        .and_then(|path| path.file_name()?.to_str()?.parse().ok())
+        .unwrap_or_default()
+}

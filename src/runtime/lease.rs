@@ -81,6 +81,15 @@ impl Lease {
         false
     }
 
+    /// Uses `n` units even if that exceeds the limit.
+    pub fn take_over(&mut self, n: u64) {
+        if !self.take(n) {
+            self.limit.leased.fetch_add(n, Relaxed);
+            self.leased += n;
+            self.used += n;
+        }
+    }
+
     /// Gives `n` units back.
     pub fn give(&mut self, n: u64) {
         assert!(self.used >= n, "gave back more than was taken");

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod cores;
 pub mod drain;
 pub mod executor;
+pub mod gate;
 pub mod lease;
 pub mod mailbox;
 pub mod options;

@@ -21,6 +21,7 @@ use crate::rpc::lost::Lost;
 use crate::rpc::{Code, Codec, Status};
 use crate::runtime::clock;
 use crate::runtime::executor::{self, Bell};
+use crate::runtime::gate::Gate;
 use crate::runtime::timer::Alarm;
 use crate::telemetry::Quiet;
 use crate::time::Instant;
@@ -65,6 +66,7 @@ impl Lane {
         options: &Options,
         setup: Setup,
         replies: Rc<RefCell<Replies>>,
+        gate: Gate,
     ) -> Self {
         let seed = setup.seed;
         let agent = options.user_agent.as_deref().unwrap_or(USER_AGENT);
@@ -82,6 +84,7 @@ impl Lane {
         let driver = Driver {
             shared: Rc::clone(&shared),
             replies,
+            gate,
             template,
             codec: options.compression,
             keepalive: options.keepalive.map(|k| (k.time, k.timeout, k.permit_without_stream)),
@@ -138,6 +141,7 @@ enum Wire {
 struct Driver {
     shared: Rc<Shared>,
     replies: Rc<RefCell<Replies>>,
+    gate: Gate,
     template: Template,
     codec: Codec,
     keepalive: Option<(Duration, Duration, bool)>,
@@ -158,7 +162,11 @@ impl Driver {
             self.shared.bell.poll(cx);
             let now = clock::now();
             let before = self.shared.queue.borrow().stats.lost();
+            let used = self.shared.queue.borrow().size_used();
             while self.advance(now, cx) {}
+            if self.shared.queue.borrow().size_used() < used {
+                self.gate.open();
+            }
             self.tell_losses(now, before);
             if self.shared.closing.get() && self.shared.queue.borrow().is_empty() {
                 return Poll::Ready(());

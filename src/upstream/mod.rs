@@ -5,6 +5,7 @@ pub mod batch;
 pub mod lane;
 pub mod link;
 pub mod options;
+pub mod outlet;
 pub mod queue;
 pub mod replies;
 pub mod stats;

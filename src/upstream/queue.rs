@@ -132,6 +132,12 @@ impl Queue {
         true
     }
 
+    /// Takes room although there may be none: for what was admitted before and moves here.
+    pub fn reserve_over(&mut self, items: u64, bytes: u64) {
+        let size = self.size(items, bytes);
+        self.leases.iter_mut().for_each(|l| l.take_over(size));
+    }
+
     /// Gives back a reservation that will not be used.
     pub fn unreserve(&mut self, items: u64, bytes: u64) {
         let size = self.size(items, bytes);

@@ -57,6 +57,7 @@ pub struct Replies {
     free: Vec<u32>,
     deadlines: BTreeMap<u64, Vec<(Ticket, Deadline)>>,
     waiting: usize,
+    ticker: Option<Waker>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +86,12 @@ impl Replies {
     }
 
     fn deadline_at(&mut self, at: Instant, ticket: Ticket, what: Deadline) {
-        self.deadlines.entry(at.0.div_ceil(TICK)).or_default().push((ticket, what));
+        let tick = at.0.div_ceil(TICK);
+        let is_first = self.deadlines.first_key_value().is_none_or(|(first, _)| tick < *first);
+        self.deadlines.entry(tick).or_default().push((ticket, what));
+        if is_first && let Some(waker) = &self.ticker {
+            waker.wake_by_ref();
+        }
     }
 
     fn entry(&mut self, ticket: Ticket) -> Option<&mut Entry> {
@@ -165,6 +171,14 @@ impl Replies {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.deadlines.keys().next().map(|t| Instant(t * TICK))
+    }
+
+    /// As [`Self::deadline`]; `cx` is woken when an earlier one appears.
+    pub fn next_tick(&mut self, cx: &Context<'_>) -> Option<Instant> {
+        if !self.ticker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            self.ticker = Some(cx.waker().clone());
+        }
+        self.deadline()
     }
 
     /// Lets deadlines pass.

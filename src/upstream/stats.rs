@@ -79,6 +79,22 @@ impl Default for Stats {
 }
 
 impl Stats {
+    /// Adds what another core counted for the same endpoint.
+    pub fn add(&mut self, other: &Self) {
+        self.offered += other.offered;
+        self.sent += other.sent;
+        self.rejected += other.rejected;
+        for (&why, &items) in &other.losses {
+            self.lose(why, items);
+        }
+        self.overflowed += other.overflowed;
+        self.calls += other.calls;
+        self.parts += other.parts;
+        self.calls_ok += other.calls_ok;
+        self.calls_failed += other.calls_failed;
+        self.latency.merge(&other.latency);
+    }
+
     /// Counts a loss.
     pub fn lose(&mut self, why: Loss, items: u64) {
         if items > 0 {

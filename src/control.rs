@@ -1,0 +1,306 @@
+//! ROLE: the control thread. It binds the sockets, starts the cores, hands each new connection to
+//! the least busy core, serves the admin pages and sees the process to its end. Cores never wait
+//! for it: it hands them messages, and they answer when they like.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use crate::config::Plan;
+use crate::config::plan::{ExporterKind, Resolver};
+use crate::net::listener;
+use crate::route::Ring;
+use crate::router::core::{self as router_core, Blueprint, Entrance, Message};
+use crate::router::snapshot::Snapshot;
+use crate::runtime::executor::{self, Seat};
+use crate::runtime::lease::Limit;
+use crate::runtime::mailbox::{Sender, mailbox};
+use crate::runtime::{cores, preflight};
+use crate::telemetry::process;
+use crate::upstream::outlet::Limits;
+
+pub mod metrics;
+pub mod serve;
+
+/// Messages that may wait for a core.
+const INBOX_MAX: usize = 4096;
+/// How often the busy share of the cores is looked at.
+const BUSY_TICK: Duration = Duration::from_secs(1);
+/// Wait after an accept that failed (most often: too many open files).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why the process cannot start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The machine lacks something.
+    Refused(preflight::Refusal),
+    /// The cores that were asked for cannot be had.
+    Cores(cores::Error),
+    /// A receiver cannot listen.
+    Listen {
+        /// Component id.
+        receiver: String,
+        /// Why.
+        cause: listener::Error,
+    },
+    /// A core did not come up.
+    Core(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(e) => e.fmt(f),
+            Self::Cores(e) => e.fmt(f),
+            Self::Listen { receiver, cause } => {
+                write!(
+                    f,
+                    "cannot start pipelines: failed to start \"{receiver}\" receiver: {cause}"
+                )
+            }
+            Self::Core(text) => f.write_str(text),
+        }
+    }
+}
+
+/// One core, as seen from here.
+#[derive(Debug)]
+struct Core {
+    inbox: Sender<Message>,
+    load: Arc<Load>,
+    thread: JoinHandle<Result<(), String>>,
+    /// Kernel id of the thread.
+    tid: u32,
+}
+
+/// How loaded a core is.
+#[derive(Debug, Default)]
+struct Load {
+    connections: Arc<AtomicUsize>,
+    /// CPU time of the last tick, in nanoseconds.
+    busy_nanos: AtomicU64,
+}
+
+/// Cores that run a plan.
+#[derive(Debug)]
+pub struct Running {
+    plan: Arc<Plan>,
+    cores: Vec<Core>,
+    addresses: Vec<(Entrance, SocketAddr)>,
+    limits: Arc<Limits>,
+    memory: Arc<Limit>,
+    tasks: JoinSet<()>,
+}
+
+impl Running {
+    /// Binds every socket, starts every core and takes connections.
+    ///
+    /// # Errors
+    /// Nothing runs then.
+    pub async fn start(plan: Arc<Plan>) -> Result<Self, StartError> {
+        preflight::check().map_err(StartError::Refused)?;
+        let seats = cores::choose(&plan.engine).map_err(StartError::Cores)?;
+        let listeners = listen(&plan)?;
+        let limits = Arc::new(Limits::default());
+        let memory = Limit::new(plan.engine.hard_bytes);
+        let blueprint = Blueprint {
+            rings: first_rings(&plan),
+            plan: Arc::clone(&plan),
+            limits: Arc::clone(&limits),
+            memory: Arc::clone(&memory),
+            cores: seats.len(),
+        };
+        let mut started = Vec::new();
+        for (number, &cpu) in seats.iter().enumerate() {
+            started.push(start_core(&blueprint, number, cpu).await?);
+        }
+        let mut tasks = JoinSet::new();
+        let doors: Vec<(Sender<Message>, Arc<Load>)> =
+            started.iter().map(|c| (c.inbox.clone(), Arc::clone(&c.load))).collect();
+        let mut addresses = Vec::new();
+        for (at, (entrance, socket)) in listeners.into_iter().enumerate() {
+            let broken = |e: std::io::Error| StartError::Core(e.to_string());
+            addresses.push((entrance, socket.local_addr().map_err(broken)?));
+            let socket = TcpListener::from_std(socket).map_err(broken)?;
+            tasks.spawn(accept(socket, at, doors.clone()));
+        }
+        tasks.spawn(watch_busy(started.iter().map(|c| (c.tid, Arc::clone(&c.load))).collect()));
+        Ok(Self { plan, cores: started, addresses, limits, memory, tasks })
+    }
+
+    /// Where connections come in, with the ports that were really bound.
+    #[must_use]
+    pub fn addresses(&self) -> &[(Entrance, SocketAddr)] {
+        &self.addresses
+    }
+
+    /// Kernel ids of the data cores' threads.
+    #[must_use]
+    pub fn threads(&self) -> Vec<u32> {
+        self.cores.iter().map(|c| c.tid).collect()
+    }
+
+    /// What runs.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Share of the last second that a core was busy.
+    #[must_use]
+    pub fn busy_share(&self, core: usize) -> f64 {
+        self.cores[core].load.busy_nanos.load(Relaxed) as f64 / 1e9
+    }
+
+    /// Queue limits of the process, and its memory limit.
+    #[must_use]
+    pub fn limits(&self) -> (&Limits, &Limit) {
+        (&self.limits, &self.memory)
+    }
+
+    /// Asks every core what it has counted. A core that ended is left out.
+    pub async fn snapshots(&self) -> Vec<Snapshot> {
+        let mut asked = Vec::new();
+        for core in &self.cores {
+            let (to, answer) = oneshot::channel();
+            if core.inbox.send(Message::Snapshot(to)).is_ok() {
+                asked.push(answer);
+            }
+        }
+        let mut all = Vec::new();
+        for answer in asked {
+            all.extend(answer.await);
+        }
+        all
+    }
+
+    /// Takes no more, gives the cores until `drain_timeout` to deliver, then ends them.
+    /// Returns what was lost: items by exporter and endpoint.
+    pub async fn shut_down(mut self) -> Vec<(String, String, u64)> {
+        self.tasks.shutdown().await;
+        let mut drained = Vec::new();
+        for core in &self.cores {
+            let (done, answer) = oneshot::channel();
+            if core.inbox.send(Message::Drain(done)).is_ok() {
+                drained.push(answer);
+            }
+        }
+        let all = async {
+            for answer in drained {
+                let _ = answer.await;
+            }
+        };
+        // Over time: what is left is reported below.
+        let _ = tokio::time::timeout(self.plan.engine.drain_timeout, all).await;
+        let mut lost = Vec::new();
+        for core in &self.cores {
+            let (done, answer) = oneshot::channel();
+            if core.inbox.send(Message::Stop(done)).is_ok() {
+                lost.extend(answer.await.unwrap_or_default());
+            }
+        }
+        for core in self.cores {
+            // A panic would have ended the process already.
+            let _ = core.thread.join();
+        }
+        lost
+    }
+}
+
+fn listen(plan: &Plan) -> Result<Vec<(Entrance, std::net::TcpListener)>, StartError> {
+    let mut all = Vec::new();
+    for entrance in router_core::entrances(plan) {
+        let (receiver, endpoint) = match entrance {
+            Entrance::Grpc(at) => {
+                (&plan.receivers[at], plan.receivers[at].grpc.as_ref().map(|o| &o.endpoint))
+            }
+            Entrance::Http(at) => {
+                (&plan.receivers[at], plan.receivers[at].http.as_ref().map(|o| &o.endpoint))
+            }
+        };
+        let endpoint = endpoint.expect("an entrance has options");
+        let socket = listener::listen(endpoint)
+            .map_err(|cause| StartError::Listen { receiver: receiver.id.clone(), cause })?;
+        all.push((entrance, socket));
+    }
+    Ok(all)
+}
+
+/// The ring of each balancer, from what its resolver says first.
+fn first_rings(plan: &Plan) -> Vec<Option<Arc<Ring>>> {
+    let ring = |kind: &ExporterKind| match kind {
+        ExporterKind::LoadBalancing(balancing) => {
+            let Resolver::Static(names) = &balancing.resolver;
+            Some(Arc::new(Ring::new(balancing.ring, names)))
+        }
+        _ => None,
+    };
+    plan.exporters.iter().map(|e| ring(&e.kind)).collect()
+}
+
+async fn start_core(blueprint: &Blueprint, number: usize, cpu: usize) -> Result<Core, StartError> {
+    let (inbox, messages) = mailbox(INBOX_MAX);
+    let load = Arc::new(Load::default());
+    let (up, is_up) = oneshot::channel();
+    let engine = &blueprint.plan.engine;
+    let seat =
+        Seat { name: format!("core-{number}"), cpu: engine.pin.then_some(cpu), spin: engine.spin };
+    let (blueprint, connections) = (blueprint.clone(), Arc::clone(&load.connections));
+    let thread = executor::spawn(seat, move || async move {
+        let _ = up.send(executor::thread_id());
+        router_core::run(blueprint, number, connections, messages).await;
+    })
+    .map_err(|e| StartError::Core(format!("core {number} cannot be started: {e}")))?;
+    match is_up.await {
+        Ok(tid) => Ok(Core { inbox, load, thread, tid }),
+        Err(_) => Err(StartError::Core(match thread.join() {
+            Ok(Err(text)) => text,
+            _ => format!("core {number} ended at its start"),
+        })),
+    }
+}
+
+/// Hands each connection to the core with the lowest busy share, then the fewest connections.
+/// Connections live long, so this is where skew is avoided or made.
+async fn accept(listener: TcpListener, at: usize, cores: Vec<(Sender<Message>, Arc<Load>)>) {
+    loop {
+        let socket = match listener.accept().await {
+            Ok((socket, _)) => socket,
+            Err(e) => {
+                tracing::warn!("A connection cannot be accepted: {e}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(socket) = socket.into_std() else { continue };
+        let least = |load: &Load| {
+            // Tenths of the tick: differences below are noise.
+            (load.busy_nanos.load(Relaxed) / 100_000_000, load.connections.load(Relaxed))
+        };
+        let Some((inbox, load)) = cores.iter().min_by_key(|(_, load)| least(load)) else { return };
+        load.connections.fetch_add(1, Relaxed);
+        if inbox.send(Message::Connection { socket, listener: at }).is_err() {
+            load.connections.fetch_sub(1, Relaxed);
+            tracing::warn!("A connection is refused: the core has not taken the last {INBOX_MAX}.");
+        }
+    }
+}
+
+async fn watch_busy(cores: Vec<(u32, Arc<Load>)>) {
+    let mut before = vec![Duration::ZERO; cores.len()];
+    loop {
+        tokio::time::sleep(BUSY_TICK).await;
+        for ((tid, load), before) in cores.iter().zip(&mut before) {
+            let Ok(cpu) = process::thread_cpu(*tid) else { continue };
+            load.busy_nanos.store(crate::time::nanos(cpu.saturating_sub(*before)), Relaxed);
+            *before = cpu;
+        }
+    }
+}

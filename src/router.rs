@@ -1,0 +1,405 @@
+//! ROLE: one core of the router. A request walks the rooms in this order:
+//!
+//! ```text
+//! net ─▶ rpc ─▶ otlp::scan ─▶ route::split ─▶ room in every lane ─▶ copy ─▶ reply when acknowledged
+//! ```
+//!
+//! Invariants: nothing is copied before room is reserved everywhere; a request is answered OK only
+//! when every span of it was acknowledged or is owned by a queue, or the reply names what was not
+//! taken; `received = accepted + refused` for every receiver.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::otlp::{self, Index, Signal, reply};
+use crate::rpc::service::{Call, Service, Transport};
+use crate::rpc::{Code, Status};
+use crate::runtime::clock;
+use crate::runtime::lease::{Charge, Purse};
+use crate::runtime::timer::{Alarm, Timeout};
+use crate::telemetry::Quiet;
+use crate::time::Instant;
+use crate::upstream::outlet::{self, Offer, Outlet, Site};
+use crate::upstream::replies::Ticket;
+
+pub mod core;
+pub mod snapshot;
+
+use snapshot::{Received, Snapshot};
+
+/// Longest time that a request waits for room before it is refused.
+const ROOM_WAIT: Duration = Duration::from_secs(1);
+/// What a refused client is asked to wait.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Everything one core routes with.
+#[derive(Debug)]
+pub struct Router {
+    state: RefCell<State>,
+    site: Site,
+    memory: Purse,
+    rules: Rules,
+}
+
+/// What the configuration says about answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// A client is answered after this long.
+    pub ack_wait: Duration,
+    /// Refuse the whole request when one endpoint has no room.
+    pub refuse_partial: bool,
+    /// Bytes held by the process from which requests wait.
+    pub soft_bytes: u64,
+}
+
+#[derive(Debug)]
+struct State {
+    outlets: Vec<Outlet>,
+    ways: Vec<Way>,
+    index: Index,
+    offers: Vec<Offer>,
+    debug: Vec<snapshot::DebugSink>,
+    quiet: Quiet,
+}
+
+/// From one receiver to the exporters of its pipelines, by signal.
+#[derive(Clone, Debug, Default)]
+pub struct Way {
+    /// Component id of the receiver.
+    pub receiver: String,
+    /// Positions in the outlets; `None` where no pipeline takes the signal.
+    pub outlets: [Option<Vec<usize>>; 3],
+    /// Positions in the debug exporters.
+    pub debugs: [Vec<usize>; 3],
+    /// The balancer's bound of a reply that waits, if one is on the way.
+    pub bound: Option<Duration>,
+    /// What came, by transport and signal.
+    pub received: [[Received; 3]; 2],
+}
+
+/// How far a request got.
+enum Taken {
+    /// Its parts are under way; some items may have found no room.
+    Yes { ticket: Ticket, items: u64, rejected: u64, why: String },
+    /// There is nothing to do for it.
+    Empty,
+    /// Nothing was sent.
+    NoRoom { why: &'static str },
+}
+
+impl Router {
+    /// A router of this core.
+    #[must_use]
+    pub fn new(
+        outlets: Vec<Outlet>,
+        debug: Vec<snapshot::DebugSink>,
+        ways: Vec<Way>,
+        site: Site,
+        memory: Purse,
+        rules: Rules,
+    ) -> Self {
+        let state = State {
+            outlets,
+            ways,
+            index: Index::new(),
+            offers: Vec::new(),
+            debug,
+            quiet: Quiet::new(Duration::from_secs(10)),
+        };
+        Self { state: RefCell::new(state), site, memory, rules }
+    }
+
+    /// The walk of one request, from its bytes to its answer.
+    async fn export(&self, way: usize, signal: Signal, call: Call) -> Result<Bytes, Status> {
+        let start = clock::now();
+        let give_up = start + call.timeout.map_or(ROOM_WAIT, |t| ROOM_WAIT.min(t / 2));
+        let mut late = false;
+        loop {
+            let now = clock::now();
+            match self.take(now, way, signal, &call, late)? {
+                Taken::Empty => return Ok(Bytes::from_static(reply::FULL_SUCCESS)),
+                Taken::Yes { ticket, items, rejected, why } => {
+                    let transport = call.transport;
+                    drop(call);
+                    let owed = Owed {
+                        router: self,
+                        ticket,
+                        failed: false,
+                        way,
+                        signal,
+                        transport,
+                        items,
+                        rejected,
+                    };
+                    return owed.answer(why).await;
+                }
+                Taken::NoRoom { why } if late => return Err(self.refuse(way, signal, &call, why)),
+                Taken::NoRoom { .. } => {
+                    let wait = Timeout::new(give_up.since(now), self.site.gate.wait());
+                    late = wait.await.is_none();
+                }
+            }
+        }
+    }
+
+    /// Scan, split, reserve, copy. `late`: the request has waited for room long enough.
+    fn take(
+        &self,
+        now: Instant,
+        way: usize,
+        signal: Signal,
+        call: &Call,
+        late: bool,
+    ) -> Result<Taken, Status> {
+        let state = &mut *self.state.borrow_mut();
+        otlp::scan(signal, &call.message, &mut state.index).map_err(|e| unreadable(call, e))?;
+        let items = state.index.count();
+        if items == 0 {
+            return Ok(Taken::Empty);
+        }
+        let State { outlets, ways, index, offers, .. } = state;
+        offers.clear();
+        for &at in ways[way].outlets[signal as usize].iter().flatten() {
+            outlets[at].offer(at, signal, &call.message, index, items, offers);
+        }
+        let bytes: u64 = offers.iter().map(|o| o.bytes as u64).sum();
+        let Some(charge) = self.room_in_memory(bytes, late) else {
+            return Ok(Taken::NoRoom { why: "data refused due to high memory usage" });
+        };
+        let without = outlet::reserve(outlets, offers);
+        if without > 0 && !self.may_go_in_part(outlets, offers, without, late) {
+            outlet::unreserve(outlets, offers);
+            return Ok(Taken::NoRoom { why: "sending queue is full" });
+        }
+        Ok(self.send(state, now, way, signal, call, charge))
+    }
+
+    /// Past the soft limit a request waits first; past the hard one there is no room at all.
+    fn room_in_memory(&self, bytes: u64, late: bool) -> Option<Charge> {
+        let (held, _) = self.memory.process();
+        if held + bytes > self.rules.soft_bytes && !late {
+            return None;
+        }
+        self.memory.take(bytes)
+    }
+
+    /// Some endpoints have no room. A dead one must not stop the others: it is waited for only if
+    /// it answers. Then the others' parts go, unless all lack room or the user wants all or nothing.
+    fn may_go_in_part(
+        &self,
+        outlets: &[Outlet],
+        offers: &[Offer],
+        without: usize,
+        late: bool,
+    ) -> bool {
+        if without == offers.len() || self.rules.refuse_partial {
+            return false;
+        }
+        let full = offers.iter().filter(|o| !o.reserved);
+        late || full.into_iter().all(|o| outlet::lane_of(outlets, o).queue().in_trouble())
+    }
+
+    fn send(
+        &self,
+        state: &mut State,
+        now: Instant,
+        way: usize,
+        signal: Signal,
+        call: &Call,
+        mut charge: Charge,
+    ) -> Taken {
+        let State { outlets, ways, index, offers, debug, .. } = state;
+        let own_after =
+            call.timeout.map_or(self.rules.ack_wait, |t| self.rules.ack_wait.min(t / 2));
+        let bound = [ways[way].bound, call.timeout].into_iter().flatten().min();
+        let mut replies = self.site.replies.borrow_mut();
+        let ticket = replies.open(now + own_after, bound.map(|b| now + b));
+        let request = (&call.message[..], &*index);
+        outlet::send(outlets, offers, request, now, ticket, &mut replies, &mut charge);
+        let (mut rejected, mut why) = (0, String::new());
+        for offer in offers.iter().filter(|o| !o.reserved) {
+            let lane = outlet::lane_of(outlets, offer);
+            lane.queue().stats.overflowed += offer.items;
+            rejected += offer.items;
+            if why.len() < 200 {
+                why.push_str(if why.is_empty() { "sending queue is full: " } else { ", " });
+                why.push_str(&lane.target().endpoint);
+            }
+        }
+        let items = index.count();
+        for &at in &ways[way].debugs[signal as usize] {
+            debug[at].show(now, signal, &call.message, index);
+        }
+        // With several exporters one item can be rejected several times.
+        Taken::Yes { ticket, items, rejected: rejected.min(items), why }
+    }
+
+    fn refuse(&self, way: usize, signal: Signal, call: &Call, why: &'static str) -> Status {
+        let state = &mut *self.state.borrow_mut();
+        let items = state.index.count();
+        let received = state.ways[way].received(call.transport, signal);
+        received.requests += 1;
+        received.refused += items;
+        if let Some(suppressed) = state.quiet.admit(clock::now()) {
+            tracing::warn!(suppressed, "Requests are refused: {why}.");
+        }
+        Status::unavailable(why, RETRY_AFTER)
+    }
+
+    /// What this core has counted.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let state = self.state.borrow();
+        let lanes: Vec<_> =
+            state.outlets.iter().flat_map(Outlet::lanes).map(snapshot::lane).collect();
+        let received =
+            state.ways.iter().map(|way| (way.receiver.clone(), way.received.clone())).collect();
+        let rings = state.outlets.iter().map(|o| o.ring().cloned()).collect();
+        let waiting = self.site.replies.borrow().waiting();
+        Snapshot { received, lanes, rings, waiting, bytes: self.memory.used(), connections: 0 }
+    }
+
+    /// Puts a new ring in place.
+    pub fn swap(&self, at: usize, ring: &std::sync::Arc<crate::route::Ring>) {
+        let now = clock::now();
+        self.state.borrow_mut().outlets[at].swap(now, std::sync::Arc::clone(ring), &self.site);
+    }
+
+    /// Nothing lingers any more.
+    pub fn drain(&self) {
+        let now = clock::now();
+        for lane in self.state.borrow().outlets.iter().flat_map(Outlet::lanes) {
+            lane.queue().drain(now);
+            lane.ring();
+        }
+    }
+
+    /// Whether nothing is owned and nobody waits.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let state = self.state.borrow();
+        let held = state.outlets.iter().flat_map(Outlet::lanes).any(|l| !l.queue().is_empty());
+        !held && self.site.replies.borrow().waiting() == 0
+    }
+
+    /// Gives up what is left; items lost, by exporter and endpoint.
+    pub fn abandon(&self) -> Vec<(String, String, u64)> {
+        let mut replies = self.site.replies.borrow_mut();
+        let state = self.state.borrow();
+        let mut lost = Vec::new();
+        for lane in state.outlets.iter().flat_map(Outlet::lanes) {
+            let items = lane.queue().abandon(&mut replies);
+            if items > 0 {
+                lost.push((lane.target().exporter.clone(), lane.target().endpoint.clone(), items));
+            }
+        }
+        lost
+    }
+
+    /// Lets acknowledgement deadlines pass, for as long as the core lives.
+    async fn tick(&self) {
+        let mut alarm = Alarm::default();
+        poll_fn(|cx| {
+            loop {
+                let now = clock::now();
+                let mut replies = self.site.replies.borrow_mut();
+                replies.tick(now);
+                let due = replies.next_tick(cx);
+                if !alarm.arm(now, due, cx) {
+                    return std::task::Poll::<()>::Pending;
+                }
+            }
+        })
+        .await;
+    }
+}
+
+/// A request that was taken. However its handler ends, its ticket is closed and it is counted.
+struct Owed<'a> {
+    router: &'a Router,
+    ticket: Ticket,
+    failed: bool,
+    way: usize,
+    signal: Signal,
+    transport: Transport,
+    items: u64,
+    rejected: u64,
+}
+
+impl Owed<'_> {
+    async fn answer(mut self, why: String) -> Result<Bytes, Status> {
+        let replies = &self.router.site.replies;
+        let result = poll_fn(|cx| replies.borrow_mut().poll(self.ticket, cx)).await;
+        self.failed = result.is_err();
+        result?;
+        if self.rejected == 0 {
+            return Ok(Bytes::from_static(reply::FULL_SUCCESS));
+        }
+        let rejected = u32::try_from(self.rejected).unwrap_or(u32::MAX);
+        Ok(reply::partial_success(rejected, &why).into())
+    }
+}
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        self.router.site.replies.borrow_mut().close(self.ticket);
+        let mut state = self.router.state.borrow_mut();
+        let refused = if self.failed { self.items } else { self.rejected };
+        let received = state.ways[self.way].received(self.transport, self.signal);
+        received.requests += 1;
+        received.accepted += self.items - refused;
+        received.refused += refused;
+    }
+}
+
+impl Way {
+    fn received(&mut self, transport: Transport, signal: Signal) -> &mut Received {
+        &mut self.received[transport as usize][signal as usize]
+    }
+}
+
+/// A body that is no OTLP: INTERNAL on gRPC, 400 with INVALID_ARGUMENT on HTTP (loadbalancing 8.4).
+fn unreadable(call: &Call, e: otlp::Error) -> Status {
+    match call.transport {
+        Transport::Grpc => {
+            Status::new(Code::Internal, format!("grpc: error unmarshalling request: {e}"))
+        }
+        Transport::Http => Status::new(Code::InvalidArgument, e.to_string()),
+    }
+}
+
+/// The service of one receiver: the signals that its pipelines take.
+#[derive(Clone, Debug)]
+pub struct Inlet {
+    /// The core's router.
+    pub router: Rc<Router>,
+    /// Position of the receiver.
+    pub way: usize,
+}
+
+impl Service for Inlet {
+    fn method(&self, path: &str) -> Option<usize> {
+        let signal = Signal::ALL.into_iter().find(|s| s.grpc_path() == path)?;
+        self.takes(signal as usize).then_some(signal as usize)
+    }
+
+    fn has_service(&self, name: &str) -> bool {
+        Signal::ALL.into_iter().any(|s| {
+            self.takes(s as usize) && s.grpc_path()[1..].strip_suffix("/Export") == Some(name)
+        })
+    }
+
+    async fn call(&self, call: Call) -> Result<Bytes, Status> {
+        self.router.export(self.way, Signal::ALL[call.method], call).await
+    }
+}
+
+impl Inlet {
+    fn takes(&self, method: usize) -> bool {
+        self.router.state.borrow().ways[self.way].outlets[method].is_some()
+    }
+}

@@ -1,0 +1,307 @@
+//! The life of one core: it makes its router and servers from the plan, serves what the control
+//! thread hands it, and ends when it is told to.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::net::TcpStream;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use tokio::sync::oneshot;
+
+use super::snapshot::{DebugSink, Snapshot};
+use super::{Inlet, Router, Rules, Way};
+use crate::config::Plan;
+use crate::config::plan::{ExporterKind, LoadBalancing};
+use crate::net::Stream;
+use crate::route::Ring;
+use crate::rpc::grpc_server::{self, Server};
+use crate::rpc::http_server::{self, HttpServer};
+use crate::rpc::lost::Lost;
+use crate::runtime::drain::Drain;
+use crate::runtime::executor;
+use crate::runtime::gate::Gate;
+use crate::runtime::lease::{Lease, Limit, Purse};
+use crate::runtime::mailbox::Receiver;
+use crate::upstream::outlet::{Limits, Outlet, Recipe, Site};
+use crate::upstream::replies::Replies;
+
+/// Telemetry bytes are leased in pieces of this size.
+const MEMORY_CHUNK_BYTES: u64 = 256 << 10;
+
+/// What the control thread tells a core.
+#[derive(Debug)]
+pub enum Message {
+    /// A client connected.
+    Connection {
+        /// Its socket.
+        socket: TcpStream,
+        /// Position of the listener in [`listeners`].
+        listener: usize,
+    },
+    /// Somebody wants to know.
+    Snapshot(oneshot::Sender<Snapshot>),
+    /// A balancer has a new ring.
+    Ring {
+        /// Position of the exporter.
+        exporter: usize,
+        /// The ring.
+        ring: Arc<Ring>,
+    },
+    /// Take no more, deliver what is owned. Answered when nothing is left.
+    Drain(oneshot::Sender<()>),
+    /// Give up what is left and end. Answered with the items lost, by exporter and endpoint.
+    Stop(oneshot::Sender<Vec<(String, String, u64)>>),
+}
+
+/// What a core is made from; the same for all cores but for the number.
+#[derive(Clone, Debug)]
+pub struct Blueprint {
+    /// The configuration.
+    pub plan: Arc<Plan>,
+    /// First ring of each exporter that is a balancer.
+    pub rings: Vec<Option<Arc<Ring>>>,
+    /// Queue limits of the process.
+    pub limits: Arc<Limits>,
+    /// Memory limit of the process.
+    pub memory: Arc<Limit>,
+    /// How many cores there are.
+    pub cores: usize,
+}
+
+/// Where connections come in: one entry per socket, in the order of the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    /// `protocols.grpc` of the receiver at this position.
+    Grpc(usize),
+    /// `protocols.http`.
+    Http(usize),
+}
+
+impl Entrance {
+    /// As log lines name it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Grpc(_) => "GRPC",
+            Self::Http(_) => "HTTP",
+        }
+    }
+}
+
+/// All entrances of a plan.
+#[must_use]
+pub fn entrances(plan: &Plan) -> Vec<Entrance> {
+    let each = plan.receivers.iter().enumerate();
+    each.flat_map(|(at, receiver)| {
+        let grpc = receiver.grpc.as_ref().map(|_| Entrance::Grpc(at));
+        let http = receiver.http.as_ref().map(|_| Entrance::Http(at));
+        grpc.into_iter().chain(http)
+    })
+    .collect()
+}
+
+enum Door {
+    Grpc(Rc<Server<Inlet>>),
+    Http(Rc<HttpServer<Inlet>>),
+}
+
+/// Runs core number `core` until it is stopped. `load` counts its connections for the control
+/// thread, which chooses the core of a new one by it.
+pub async fn run(
+    blueprint: Blueprint,
+    core: usize,
+    load: Arc<AtomicUsize>,
+    mut inbox: Receiver<Message>,
+) {
+    let drain = Drain::default();
+    let memory = Purse::new(Lease::new(Arc::clone(&blueprint.memory), MEMORY_CHUNK_BYTES));
+    let router = Rc::new(router(&blueprint, core, memory.clone()));
+    let connections = Rc::new(Cell::new(0));
+    let doors = doors(&blueprint, &router, &memory, &drain, &connections);
+    let ticking = Rc::clone(&router);
+    executor::detach(async move { ticking.tick().await });
+    loop {
+        match inbox.recv().await {
+            Message::Connection { socket, listener } => {
+                enter(&doors[listener], socket, Arc::clone(&load));
+            }
+            Message::Snapshot(to) => {
+                // Whoever asked may be gone.
+                let _ = to.send(Snapshot { connections: connections.get(), ..router.snapshot() });
+            }
+            Message::Ring { exporter, ring } => router.swap(exporter, &ring),
+            Message::Drain(done) => {
+                drain.call();
+                router.drain();
+                let router = Rc::clone(&router);
+                executor::detach(async move {
+                    while !router.is_idle() {
+                        crate::runtime::timer::sleep(IDLE_LOOK).await;
+                    }
+                    let _ = done.send(());
+                });
+            }
+            Message::Stop(done) => {
+                let _ = done.send(router.abandon());
+                return;
+            }
+        }
+    }
+}
+
+/// How often a draining core looks whether it is done.
+const IDLE_LOOK: std::time::Duration = std::time::Duration::from_millis(20);
+
+fn enter(door: &Door, socket: TcpStream, load: Arc<AtomicUsize>) {
+    let stream = match Stream::adopt(socket) {
+        Ok(stream) => stream,
+        Err(e) => {
+            load.fetch_sub(1, Relaxed);
+            return tracing::debug!("A client left before it was served: {e}");
+        }
+    };
+    match door {
+        Door::Grpc(server) => serve(grpc_server::serve(stream, Rc::clone(server)), load),
+        Door::Http(server) => serve(http_server::serve(stream, Rc::clone(server)), load),
+    }
+}
+
+fn serve(connection: impl Future<Output = Result<(), Lost>> + 'static, load: Arc<AtomicUsize>) {
+    executor::detach(async move {
+        if let Err(e) = connection.await {
+            tracing::debug!("A connection ended: {e}");
+        }
+        load.fetch_sub(1, Relaxed);
+    });
+}
+
+fn doors(
+    blueprint: &Blueprint,
+    router: &Rc<Router>,
+    memory: &Purse,
+    drain: &Drain,
+    connections: &Rc<Cell<usize>>,
+) -> Vec<Door> {
+    let plan = &blueprint.plan;
+    let door = |entrance| match entrance {
+        Entrance::Grpc(at) => Door::Grpc(Rc::new(Server {
+            service: Inlet { router: Rc::clone(router), way: at },
+            options: plan.receivers[at].grpc.clone().expect("it has an entrance"),
+            memory: memory.clone(),
+            drain: drain.clone(),
+            connections: Rc::clone(connections),
+        })),
+        Entrance::Http(at) => Door::Http(Rc::new(HttpServer {
+            service: Inlet { router: Rc::clone(router), way: at },
+            options: plan.receivers[at].http.clone().expect("it has an entrance"),
+            memory: memory.clone(),
+            drain: drain.clone(),
+            connections: Rc::clone(connections),
+        })),
+    };
+    entrances(plan).into_iter().map(door).collect()
+}
+
+fn router(blueprint: &Blueprint, core: usize, memory: Purse) -> Router {
+    let plan = &blueprint.plan;
+    let site = Site {
+        core,
+        cores: blueprint.cores,
+        replies: Rc::new(RefCell::new(Replies::default())),
+        gate: Gate::default(),
+        limits: Arc::clone(&blueprint.limits),
+        ack_wait: plan.engine.ack_wait,
+    };
+    let rules = Rules {
+        ack_wait: plan.engine.ack_wait,
+        refuse_partial: plan.engine.refuse_partial,
+        soft_bytes: plan.engine.soft_bytes,
+    };
+    let outlets =
+        (0..plan.exporters.len()).map(|at| outlet(blueprint, at, &site)).collect::<Vec<_>>();
+    let debugs = plan
+        .exporters
+        .iter()
+        .filter(|e| matches!(e.kind, ExporterKind::Debug(_)))
+        .map(|e| DebugSink { id: e.id.clone() })
+        .collect();
+    let ways = (0..plan.receivers.len()).map(|at| way(plan, at)).collect();
+    Router::new(outlets, debugs, ways, site, memory, rules)
+}
+
+fn outlet(blueprint: &Blueprint, at: usize, site: &Site) -> Outlet {
+    let exporter = &blueprint.plan.exporters[at];
+    let items_max = batch_cap(&blueprint.plan, at);
+    match &exporter.kind {
+        ExporterKind::LoadBalancing(balancing) => {
+            let mut recipe = balancing_recipe(&exporter.id, balancing);
+            cap(&mut recipe, items_max);
+            let ring = blueprint.rings[at].clone().expect("a balancer has a first ring");
+            Outlet::balancer(recipe, ring, site)
+        }
+        ExporterKind::OtlpGrpc { endpoint, options } => {
+            let options = (**options).clone();
+            let mut recipe = Recipe { exporter: exporter.id.clone(), options, outer_queue: None };
+            cap(&mut recipe, items_max);
+            Outlet::single(&recipe, endpoint, site)
+        }
+        ExporterKind::Debug(_) | ExporterKind::Nop => Outlet::Nop,
+    }
+}
+
+/// The two levels of the balancer as one: parts are what is retried and queued, so a retry at the
+/// balancer's own level is the part's, unless the inner level has its own (loadbalancing 1.5).
+fn balancing_recipe(id: &str, balancing: &LoadBalancing) -> Recipe {
+    let mut options = balancing.template.clone();
+    options.retry = options.retry.or(balancing.retry);
+    Recipe { exporter: id.to_owned(), options, outer_queue: balancing.queue }
+}
+
+/// `batch` caps merging; of several pipelines the smallest cap holds.
+fn batch_cap(plan: &Plan, exporter: usize) -> u64 {
+    plan.pipelines
+        .iter()
+        .filter(|p| p.exporters.contains(&exporter) && p.batch_items_max > 0)
+        .map(|p| p.batch_items_max)
+        .min()
+        .unwrap_or(0)
+}
+
+fn cap(recipe: &mut Recipe, items_max: u64) {
+    let merge = &mut recipe.options.merge;
+    merge.items_max = match (merge.items_max, items_max) {
+        (0, b) => b,
+        (a, 0) => a,
+        (a, b) => a.min(b),
+    };
+}
+
+/// Where the receiver's requests go.
+fn way(plan: &Plan, receiver: usize) -> Way {
+    let mut way = Way { receiver: plan.receivers[receiver].id.clone(), ..Way::default() };
+    let debug_at: Vec<Option<usize>> = plan
+        .exporters
+        .iter()
+        .scan(0, |n, e| {
+            let is_debug = matches!(e.kind, ExporterKind::Debug(_));
+            let at = is_debug.then_some(*n);
+            *n += usize::from(is_debug);
+            Some(at)
+        })
+        .collect();
+    for pipeline in plan.pipelines.iter().filter(|p| p.receivers.contains(&receiver)) {
+        let signal = pipeline.signal as usize;
+        let outlets = way.outlets[signal].get_or_insert_default();
+        outlets.extend(&pipeline.exporters);
+        way.debugs[signal].extend(pipeline.exporters.iter().filter_map(|&e| debug_at[e]));
+        for &exporter in &pipeline.exporters {
+            if let ExporterKind::LoadBalancing(balancing) = &plan.exporters[exporter].kind {
+                let timeout = Some(balancing.timeout).filter(|t| !t.is_zero());
+                way.bound = way.bound.into_iter().chain(timeout).min();
+            }
+        }
+    }
+    way
+}

@@ -1,0 +1,338 @@
+//! The exporters of one core, as a request sees them: each says which lanes it would use, then room
+//! is reserved in all of them, and only then the first byte is copied.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::lane::{Lane, Target};
+use super::options::{Options, QueueOptions};
+use super::queue::{NewPart, Setup};
+use super::replies::{Hold, Replies, Ticket};
+use crate::otlp::{Index, Signal};
+use crate::route::{Ring, Split};
+use crate::runtime::gate::Gate;
+use crate::runtime::lease::{Charge, Lease, Limit};
+use crate::time::Instant;
+
+/// What every lane of a core needs besides its target.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Number of the core, and how many there are.
+    pub core: usize,
+    /// All of them.
+    pub cores: usize,
+    /// Who waits.
+    pub replies: Rc<RefCell<Replies>>,
+    /// Where requests wait for room.
+    pub gate: Gate,
+    /// Limits of the process.
+    pub limits: Arc<Limits>,
+    /// A client is answered after this long.
+    pub ack_wait: Duration,
+}
+
+/// Queue limits of the process, by what they limit. Cores look them up when they make a lane.
+#[derive(Debug, Default)]
+pub struct Limits(Mutex<HashMap<String, Arc<Limit>>>);
+
+impl Limits {
+    fn of(&self, what: String, max: u64) -> Arc<Limit> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(what).or_insert_with(|| Limit::new(max)))
+    }
+
+    /// Each limit: what it limits, how much is leased, and the most.
+    #[must_use]
+    pub fn fill(&self) -> Vec<(String, u64, u64)> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(|(what, limit)| (what.clone(), limit.leased(), limit.max())).collect()
+    }
+}
+
+/// How an exporter's lanes are made.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// Component id.
+    pub exporter: String,
+    /// How each endpoint is called.
+    pub options: Options,
+    /// A further bound over all endpoints (`sending_queue` at the balancer's own level).
+    pub outer_queue: Option<QueueOptions>,
+}
+
+impl Recipe {
+    fn lane(&self, endpoint: &str, signal: Signal, site: &Site) -> Lane {
+        let target =
+            Target { exporter: self.exporter.clone(), endpoint: endpoint.to_owned(), signal };
+        let mut leases = Vec::new();
+        if let Some(queue) = self.options.queue {
+            let what = format!("{}/{endpoint}/{}", self.exporter, signal.name());
+            leases.push(lease(&site.limits, what, queue.size_max, site.cores));
+        }
+        if let Some(queue) = self.outer_queue {
+            let what = format!("{}/{}", self.exporter, signal.name());
+            leases.push(lease(&site.limits, what, queue.size_max, site.cores));
+        }
+        let consumers =
+            self.options.queue.or(self.outer_queue).map_or(usize::MAX, |q| q.num_consumers);
+        let setup = Setup {
+            leases,
+            // Unbounded where the collector has no queue: there each request is its own call.
+            calls_max: consumers.div_ceil(site.cores).min(CALLS_MAX),
+            hold: self.hold(),
+            suspect_after: site.ack_wait,
+            seed: seed(endpoint, site.core),
+        };
+        let gate = site.gate.clone();
+        Lane::start(target, &self.options, setup, Rc::clone(&site.replies), gate)
+    }
+
+    /// Whether the queue may own what it is given (`wait_for_result` says no).
+    fn hold(&self) -> Hold {
+        match self.options.queue.or(self.outer_queue) {
+            Some(queue) if !queue.wait_for_result => Hold::Soft,
+            _ => Hold::Hard,
+        }
+    }
+}
+
+/// Calls in flight of one lane where nothing else limits them.
+const CALLS_MAX: usize = 64;
+
+fn lease(limits: &Limits, what: String, max: u64, cores: usize) -> Lease {
+    // At most a sixteenth of the limit can lie unused on all cores together.
+    Lease::new(limits.of(what, max), max / (16 * cores as u64))
+}
+
+/// Differs by endpoint and core, so that routers and cores do not retry in step.
+fn seed(endpoint: &str, core: usize) -> u64 {
+    let hash = u64::from(crc32fast::hash(endpoint.as_bytes()));
+    (hash << 32 | core as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
+}
+
+/// One exporter on one core.
+#[derive(Debug)]
+pub enum Outlet {
+    /// Traces by owner.
+    Balancer(Balancer),
+    /// Everything to one endpoint; one lane per signal.
+    Single([Lane; 3]),
+    /// Counted and forgotten.
+    Nop,
+}
+
+/// `load_balancing` on one core.
+#[derive(Debug)]
+pub struct Balancer {
+    recipe: Recipe,
+    ring: Arc<Ring>,
+    lanes: Vec<Lane>,
+    split: Split,
+    /// Of endpoints that left the ring: they end when their calls in flight have.
+    retired: Vec<Lane>,
+}
+
+/// What one outlet would send where.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer {
+    outlet: usize,
+    lane: usize,
+    /// Part of the balancer's split, or the whole request.
+    part: Option<usize>,
+    /// Items in it.
+    pub items: u64,
+    /// Bytes that will be copied.
+    pub bytes: usize,
+    /// Room was found.
+    pub reserved: bool,
+}
+
+impl Outlet {
+    /// All traces to their owners by `ring`.
+    #[must_use]
+    pub fn balancer(recipe: Recipe, ring: Arc<Ring>, site: &Site) -> Self {
+        let lanes = lanes(&recipe, &ring, site, &mut Vec::new());
+        let (split, retired) = (Split::new(), Vec::new());
+        Self::Balancer(Balancer { recipe, ring, lanes, split, retired })
+    }
+
+    /// Everything to `endpoint`.
+    #[must_use]
+    pub fn single(recipe: &Recipe, endpoint: &str, site: &Site) -> Self {
+        Self::Single(Signal::ALL.map(|signal| recipe.lane(endpoint, signal, site)))
+    }
+
+    /// Says what of the request goes where.
+    pub fn offer(
+        &mut self,
+        outlet: usize,
+        signal: Signal,
+        body: &[u8],
+        index: &Index,
+        items: u64,
+        offers: &mut Vec<Offer>,
+    ) {
+        let offer =
+            |lane, part, items, bytes| Offer { outlet, lane, part, items, bytes, reserved: false };
+        match self {
+            Self::Balancer(balancer) => {
+                let parts = balancer.split.plan(body, index, &balancer.ring);
+                offers.extend(parts.iter().enumerate().map(|(at, part)| {
+                    let lane = usize::from(part.endpoint);
+                    offer(lane, Some(at), u64::from(part.items), part.bytes)
+                }));
+            }
+            Self::Single(_) => {
+                offers.push(offer(signal as usize, None, items, body.len()));
+            }
+            Self::Nop => {}
+        }
+    }
+
+    /// Every lane, retired ones included.
+    pub fn lanes(&self) -> impl Iterator<Item = &Lane> {
+        let (now, then): (&[Lane], &[Lane]) = match self {
+            Self::Balancer(balancer) => (&balancer.lanes, &balancer.retired),
+            Self::Single(lanes) => (lanes, &[]),
+            Self::Nop => (&[], &[]),
+        };
+        now.iter().chain(then)
+    }
+
+    /// The ring in use.
+    #[must_use]
+    pub fn ring(&self) -> Option<&Arc<Ring>> {
+        if let Self::Balancer(balancer) = self { Some(&balancer.ring) } else { None }
+    }
+
+    fn lane(&self, at: usize) -> &Lane {
+        match self {
+            Self::Balancer(balancer) => &balancer.lanes[at],
+            Self::Single(lanes) => &lanes[at],
+            Self::Nop => unreachable!("nop makes no offers"),
+        }
+    }
+
+    /// Puts a new ring in place of the old one. What waits for an endpoint that left is routed
+    /// anew (the collector loses it, loadbalancing 3.4); calls in flight end as they may.
+    pub fn swap(&mut self, now: Instant, ring: Arc<Ring>, site: &Site) {
+        let Self::Balancer(balancer) = self else { return };
+        let mut old = std::mem::take(&mut balancer.lanes);
+        balancer.lanes = lanes(&balancer.recipe, &ring, site, &mut old);
+        balancer.ring = ring;
+        balancer.retired.retain(|lane| !lane.queue().is_empty());
+        let mut index = Index::new();
+        for lane in old {
+            let held = lane.queue().take_held();
+            for mut batch in held {
+                balancer.reroute(now, &mut batch, &mut index, site);
+            }
+            lane.close();
+            balancer.retired.push(lane);
+        }
+    }
+}
+
+impl Balancer {
+    /// Each part is a request of its own, so it is cut again by the new ring.
+    fn reroute(
+        &mut self,
+        now: Instant,
+        batch: &mut super::batch::Batch,
+        index: &mut Index,
+        site: &Site,
+    ) {
+        let message = batch.message();
+        for at in 0..batch.parts.len() {
+            let body = &message[batch.range(at)];
+            let ticket = batch.parts[at].ticket;
+            crate::otlp::scan(Signal::Traces, body, index).expect("it was cut from a good request");
+            self.split.plan(body, index, &self.ring);
+            let mut replies = site.replies.borrow_mut();
+            for (part, cut) in self.split.parts().iter().enumerate() {
+                let lane = &self.lanes[usize::from(cut.endpoint)];
+                let charge = batch.charge.as_mut().map(|c| c.split(cut.bytes as u64));
+                let new = NewPart { items: u64::from(cut.items), bytes: cut.bytes, ticket, charge };
+                let mut queue = lane.queue();
+                // It was admitted once; a limit that is full now must not lose it.
+                queue.reserve_over(new.items, new.bytes as u64);
+                queue.push(now, new, &mut replies, |out| self.split.write(part, body, index, out));
+                drop(queue);
+                lane.ring();
+            }
+            // The old part is settled last, so that the request is not answered in between.
+            if let Some(ticket) = ticket {
+                replies.settle(ticket, self.recipe.hold());
+            }
+        }
+    }
+}
+
+/// A lane per endpoint of the ring; those of `old` that still have one are taken over.
+fn lanes(recipe: &Recipe, ring: &Ring, site: &Site, old: &mut Vec<Lane>) -> Vec<Lane> {
+    let mut make =
+        |endpoint: &String| match old.iter().position(|lane| lane.target().endpoint == *endpoint) {
+            Some(at) => old.swap_remove(at),
+            None => recipe.lane(endpoint, Signal::Traces, site),
+        };
+    ring.endpoints().iter().map(&mut make).collect()
+}
+
+/// Reserves room for every offer; the number that found none.
+pub fn reserve(outlets: &[Outlet], offers: &mut [Offer]) -> usize {
+    let mut without = 0;
+    for offer in offers {
+        let mut queue = outlets[offer.outlet].lane(offer.lane).queue();
+        offer.reserved = queue.reserve(offer.items, offer.bytes as u64);
+        without += usize::from(!offer.reserved);
+    }
+    without
+}
+
+/// Gives every reservation back.
+pub fn unreserve(outlets: &[Outlet], offers: &mut [Offer]) {
+    for offer in offers.iter_mut().filter(|o| o.reserved) {
+        let mut queue = outlets[offer.outlet].lane(offer.lane).queue();
+        queue.unreserve(offer.items, offer.bytes as u64);
+        offer.reserved = false;
+    }
+}
+
+/// The lane of an offer.
+#[must_use]
+pub fn lane_of<'a>(outlets: &'a [Outlet], offer: &Offer) -> &'a Lane {
+    outlets[offer.outlet].lane(offer.lane)
+}
+
+/// Copies every reserved part into its lane.
+pub fn send(
+    outlets: &[Outlet],
+    offers: &[Offer],
+    request: (&[u8], &Index),
+    now: Instant,
+    ticket: Ticket,
+    replies: &mut Replies,
+    charge: &mut Charge,
+) {
+    let (body, index) = request;
+    for offer in offers.iter().filter(|o| o.reserved) {
+        let outlet = &outlets[offer.outlet];
+        let lane = outlet.lane(offer.lane);
+        let new = NewPart {
+            items: offer.items,
+            bytes: offer.bytes,
+            ticket: Some(ticket),
+            charge: Some(charge.split(offer.bytes as u64)),
+        };
+        lane.queue().push(now, new, replies, |out| match (outlet, offer.part) {
+            (Outlet::Balancer(balancer), Some(part)) => {
+                balancer.split.write(part, body, index, out);
+            }
+            _ => out.extend_from_slice(body),
+        });
+        lane.ring();
+    }
+}
