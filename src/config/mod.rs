@@ -81,8 +81,12 @@ pub fn load(request: &Request, env: Env<'_>, machine: &Machine) -> Result<Loaded
     };
     let (plan, effective) = assemble::plan(&map, machine, &log);
     let failed = log.has_errors();
-    let notices = log.into_notices();
-    if failed { Err(Report { notices }) } else { Ok(Loaded { plan, notices, effective }) }
+    let mut notices = log.into_notices();
+    if failed {
+        notices.retain(|n| n.severity != Severity::Note);
+        return Err(Report { notices });
+    }
+    Ok(Loaded { plan, notices, effective })
 }
 
 /// The configuration as it took effect, with every default and without secrets, as YAML.

@@ -73,8 +73,11 @@ pub struct Source {
 impl Log {
     /// Adds a source and returns its number.
     pub fn add_source(&mut self, name: impl Into<String>, has_lines: bool) -> u16 {
+        let name = name.into();
+        // The name of a source without lines holds its text.
+        let name = if has_lines { name } else { name.chars().take(QUOTE_CHARS_MAX).collect() };
         let number = u16::try_from(self.sources.len()).unwrap_or(u16::MAX);
-        self.sources.push(Source { name: name.into(), has_lines });
+        self.sources.push(Source { name, has_lines });
         number
     }
 
@@ -129,6 +132,12 @@ impl Log {
     /// Adds a warning.
     pub fn warn(&self, at: At, path: &str, what: impl Into<String>, right: Option<String>) {
         self.say(Severity::Warning, at, path, what, right);
+    }
+
+    /// Whether nothing more is taken.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.notices.borrow().len() >= NOTICES_MAX
     }
 
     /// Whether an error was added.

@@ -104,7 +104,7 @@ fn parse(text: &str, source: u16, log: &Log) -> Option<Map> {
     let document = match tree::parse(text, source) {
         Ok(document) => document,
         Err(e) => {
-            log.error(e.at, "", format!("not YAML: {}", e.what), None);
+            log.error(e.at, "", e.what, None);
             return None;
         }
     };

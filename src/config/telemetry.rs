@@ -28,6 +28,7 @@ fn logs(b: &mut Block<'_>) -> Options {
         ("debug", LogLevel::Debug),
         ("info", LogLevel::Info),
         ("warn", LogLevel::Warn),
+        ("warning", LogLevel::Warn),
         ("error", LogLevel::Error),
         ("dpanic", LogLevel::Error),
         ("panic", LogLevel::Error),

@@ -211,7 +211,10 @@ pub fn parse(text: &str, source: u16) -> Result<Document, SyntaxError> {
             None => break,
             Some(Ok(next)) => next,
             Some(Err(e)) => {
-                return Err(SyntaxError { at: place(source, e.marker()), what: e.info().into() });
+                return Err(SyntaxError {
+                    at: place(source, e.marker()),
+                    what: format!("not YAML: {}", e.info()),
+                });
             }
         };
         let at = place(source, &span.start);

@@ -21,7 +21,7 @@ pub fn read(b: &mut Block<'_>, merge: &MergeOptions) -> Options {
     let headers = headers(b);
     let user_agent = header_text(b, "user_agent");
     let authority = header_text(b, "authority");
-    let keepalive = b.optional("keepalive", Absent::Off, |b| Keepalive {
+    let keepalive = b.optional("keepalive", Absent::OffAlsoIfNull, |b| Keepalive {
         time: b.duration("time", Duration::from_secs(10)),
         timeout: b.duration("timeout", Duration::from_secs(10)),
         permit_without_stream: b.flag("permit_without_stream", false),
@@ -99,7 +99,7 @@ fn insecure_beside_endpoint(b: &mut Block<'_>) -> bool {
 }
 
 fn compression(b: &mut Block<'_>) -> Codec {
-    let given = b.has("compression");
+    let given = b.node("compression").is_some();
     let choices = [
         ("gzip", Some(Codec::Gzip)),
         ("snappy", Some(Codec::Snappy)),

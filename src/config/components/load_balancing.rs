@@ -63,13 +63,13 @@ fn routing_key(b: &mut Block<'_>, signals: &[Signal]) {
         return;
     }
     for &signal in signals {
-        let exists = match (signal, key.as_str()) {
-            (_, "" | "service" | "attributes") => true,
-            (Signal::Traces | Signal::Logs, "traceID") => true,
-            (Signal::Metrics | Signal::Logs, "resource") => true,
-            (Signal::Metrics, "metric" | "streamID") => true,
-            _ => false,
-        };
+        let exists = matches!(
+            (signal, key.as_str()),
+            (_, "" | "service" | "attributes")
+                | (Signal::Traces | Signal::Logs, "traceID")
+                | (Signal::Metrics | Signal::Logs, "resource")
+                | (Signal::Metrics, "metric" | "streamID")
+        );
         let name = signal.name();
         if !exists {
             b.error_at(

@@ -80,6 +80,7 @@ fn keepalive(b: &mut Block<'_>) -> ServerKeepalive {
 }
 
 fn http(b: &mut Block<'_>) -> HttpServerOptions {
+    b.overlook_unknown();
     let default = HttpServerOptions::default();
     let endpoint = listen_address(b, &default.endpoint);
     let bytes = b.signed("max_request_body_size", 0);

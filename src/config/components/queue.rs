@@ -30,7 +30,8 @@ fn queue(b: &mut Block<'_>, merge: &mut MergeOptions) -> QueueOptions {
             b.error_at("wait_for_result", "cannot stand beside storage", "");
         }
     }
-    b.optional("batch", Absent::Off, |b| batch(b, sizer, size, merge));
+    let given = b.has("sizer");
+    b.optional("batch", Absent::Off, |b| batch(b, given, sizer, size, merge));
     QueueOptions {
         sizer,
         size_max: u64::try_from(size).unwrap_or(1),
@@ -41,11 +42,18 @@ fn queue(b: &mut Block<'_>, merge: &mut MergeOptions) -> QueueOptions {
 }
 
 /// Merging is tracemill's own and always on; a `batch` block can lower its limits.
-fn batch(b: &mut Block<'_>, queue_sizer: Sizer, queue_size: i64, merge: &mut MergeOptions) {
+fn batch(
+    b: &mut Block<'_>,
+    queue_sizer_given: bool,
+    queue_sizer: Sizer,
+    queue_size: i64,
+    merge: &mut MergeOptions,
+) {
+    // A sizer that the queue's block names is inherited, even one that a batch does not have.
     let name = match queue_sizer {
-        Sizer::Bytes => "bytes",
-        // The collector's default is items; it inherits only what it supports.
-        Sizer::Items | Sizer::Requests => "items",
+        Sizer::Requests if queue_sizer_given && b.is_given() => "requests",
+        Sizer::Bytes if b.is_given() => "bytes",
+        _ => "items",
     };
     let sizer = sizer(b, name, Sizer::Items);
     if sizer == Sizer::Requests {

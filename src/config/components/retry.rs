@@ -10,7 +10,7 @@ use crate::upstream::options::RetryOptions;
 /// At the balancer's own level the collector leaves all other keys at zero, which is a loop without
 /// delay or end (loadbalancing 1.5). Here they have the core defaults, and that is said.
 pub fn read(b: &mut Block<'_>, enabled: bool, balancer: bool) -> Option<RetryOptions> {
-    let options = b.block("retry_on_failure", |b| {
+    b.block("retry_on_failure", |b| {
         let enabled = b.flag("enabled", enabled);
         let default = RetryOptions::default();
         let max_elapsed_time = b.duration("max_elapsed_time", default.max_elapsed_time);
@@ -33,8 +33,7 @@ pub fn read(b: &mut Block<'_>, enabled: bool, balancer: bool) -> Option<RetryOpt
             b.warn_at("enabled", what, "");
         }
         enabled.then_some(options)
-    });
-    options
+    })
 }
 
 fn check(b: &Block<'_>, o: &RetryOptions) {

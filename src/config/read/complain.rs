@@ -1,0 +1,149 @@
+//! What a [`Block`] says about its keys: errors, warnings, refusals, keys without effect.
+
+use std::time::Duration;
+
+use super::Block;
+use crate::config::report::{At, Severity};
+use crate::config::tree::{Node, Value};
+
+const UNUSED: &str = " (nothing uses this component, so it is only told)";
+
+/// Type of a key that is checked but has no effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A whole number.
+    Int,
+    /// A boolean.
+    Flag,
+    /// Text.
+    Text,
+    /// A duration.
+    Duration,
+    /// A list of texts.
+    Texts,
+    /// Anything.
+    Any,
+}
+
+impl Block<'_> {
+    /// An error of the block itself.
+    pub fn error(&self, what: impl Into<String>, right: &str) {
+        if !self.mode.is_broken && !self.mode.is_off {
+            self.log.error(self.at, &self.path, what, some(right));
+        }
+    }
+
+    /// An error about the value of `key`.
+    pub fn error_at(&self, key: &str, what: impl Into<String>, right: &str) {
+        if !self.mode.is_off {
+            self.type_error_at(key, what, right);
+        }
+    }
+
+    /// The same for what cannot be read at all, also in a block that is off.
+    pub(super) fn type_error_at(&self, key: &str, what: impl Into<String>, right: &str) {
+        if !self.mode.is_broken {
+            self.log.error(self.place_of(key), &self.path_of(key), what, some(right));
+        }
+    }
+
+    /// A warning about the value of `key`.
+    pub fn warn_at(&self, key: &str, what: impl Into<String>, right: &str) {
+        if !self.mode.is_broken {
+            self.log.warn(self.place_of(key), &self.path_of(key), what, some(right));
+        }
+    }
+
+    /// Something that the collector does and this release does not. It is refused where the
+    /// component is in use, and else only told.
+    pub fn refuse_at(&self, key: &str, what: impl Into<String>, right: &str) {
+        if self.mode.is_broken {
+            return;
+        }
+        let (at, path) = (self.place_of(key), self.path_of(key));
+        let severity = if self.mode.in_use { Severity::Error } else { Severity::Warning };
+        let what = what.into();
+        let what = if self.mode.in_use { what } else { format!("{what}{UNUSED}") };
+        self.log.say(severity, at, &path, what, some(right));
+    }
+
+    /// The same, of the block itself.
+    pub fn refuse_here(&self, what: impl Into<String>, right: &str) {
+        if self.mode.is_broken {
+            return;
+        }
+        let severity = if self.mode.in_use { Severity::Error } else { Severity::Warning };
+        let what = what.into();
+        let what = if self.mode.in_use { what } else { format!("{what}{UNUSED}") };
+        self.log.say(severity, self.at, &self.path, what, some(right));
+    }
+
+    /// A note about the block itself, if the component is in use.
+    pub fn note_here(&self, what: impl Into<String>, right: &str) {
+        if !self.mode.is_broken && self.mode.in_use {
+            self.log.say(Severity::Note, self.at, &self.path, what, some(right));
+        }
+    }
+
+    /// An error if `key` is given.
+    pub fn refuse_at_if_given(&mut self, key: &'static str, what: &str) {
+        if self.has(key) {
+            self.error_at(key, what, "");
+        }
+    }
+
+    /// Refuses `key` if it is given.
+    pub fn refuse(&mut self, key: &'static str, what: &str, right: &str) {
+        if self.has(key) {
+            self.refuse_at(key, what, right);
+        }
+    }
+
+    /// Accepts a key that has no effect here, and says so if it is given.
+    pub fn ignore(&mut self, key: &'static str, kind: Kind, why: &str) {
+        if !self.has(key) {
+            return;
+        }
+        let outs = self.out.len();
+        match kind {
+            Kind::Int => _ = self.signed(key, 0),
+            Kind::Flag => _ = self.flag(key, false),
+            Kind::Text => _ = self.text(key, ""),
+            Kind::Duration => _ = self.duration(key, Duration::ZERO),
+            Kind::Texts => _ = self.texts(key, &[]),
+            Kind::Any => {}
+        }
+        self.out.truncate(outs);
+        self.warn_at(key, format!("accepted, but has no effect: {why}"), "");
+    }
+
+    /// An error about an entry of any name.
+    pub fn error_of_entry(&self, key: &str, at: At, what: impl Into<String>, right: &str) {
+        self.log.error(at, &self.path_of(key), what, some(right));
+    }
+
+    /// A null has no place of its own worth showing: its key has.
+    pub fn set_place_if_null(&mut self, key: At) {
+        if self.map.is_none() {
+            self.at = key;
+        }
+    }
+
+    pub(super) fn wrong_type<T>(&self, key: &str, wants: &str, default: T) -> T {
+        let node = self.map.and_then(|m| m.get(key));
+        let kind = node.map_or("nothing", Node::kind);
+        let right = match node.map(|n| &n.value) {
+            Some(Value::Int(_) | Value::Float(_) | Value::Bool(_)) if wants == "text" => {
+                "put it in quotes"
+            }
+            Some(Value::Text(_)) if wants.ends_with("number") => "write it without quotes",
+            _ => "",
+        };
+        self.type_error_at(key, format!("wants {wants}, this is {kind}"), right);
+        default
+    }
+}
+
+fn some(right: &str) -> Option<String> {
+    (!right.is_empty()).then(|| right.to_owned())
+}

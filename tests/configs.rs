@@ -1,0 +1,305 @@
+//! Configurations: the examples load, verdicts agree with the collector's, messages stay as they
+//! are, and no text makes the loader panic or grow without limit.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use tracemill::config::plan::{ExporterKind, Resolver};
+use tracemill::config::{self, Loaded, Machine, Report, Request};
+use tracemill::otlp::Signal;
+use tracemill::route::Generation;
+use tracemill::rpc::Codec;
+
+fn machine() -> Machine {
+    Machine { memory_bytes: 8 << 30, cgroup_bytes: Some(1 << 30), instance_id: "i-1".into() }
+}
+
+/// The variables that the recorded cases use.
+fn env(name: &str) -> Option<String> {
+    let value = match name {
+        "N" => "5",
+        "TXT" => "abc",
+        "QN" => "\"5\"",
+        "F" => "false",
+        "LST" => "[otlp]",
+        "O" => "ot",
+        "MAP" => "{otlp: {protocols: {grpc: {}}}}",
+        "REC" => "${env:REC}",
+        _ => return None,
+    };
+    Some(value.into())
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
+}
+
+fn load(configs: &[&str], sets: &[&str]) -> Result<Loaded, Report> {
+    let own = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect();
+    let request = Request { configs: own(configs), sets: own(sets), feature_gates: vec![] };
+    config::load(&request, &env, &machine())
+}
+
+fn load_text(text: &str) -> Result<Loaded, Report> {
+    load(&[&format!("yaml:{text}")], &[])
+}
+
+fn example(name: &str) -> String {
+    root().join("configs").join(name).to_str().expect("paths are UTF-8").to_owned()
+}
+
+#[test]
+fn the_router_example_loads_without_a_warning() {
+    let loaded = load(&[&example("router.yaml")], &[]).unwrap();
+    assert!(loaded.notices.iter().all(|n| n.severity == config::Severity::Note), "{loaded:?}");
+    let plan = loaded.plan;
+    assert_eq!(plan.engine.hard_bytes, 400 << 20);
+    assert_eq!(plan.engine.soft_bytes, 300 << 20);
+    assert_eq!(plan.receivers[0].grpc.as_ref().unwrap().recv_bytes_max, 16 << 20);
+    assert_eq!(plan.pipelines[0].batch_items_max, 16384);
+    assert_eq!(plan.pipelines[0].memory_limiters, ["memory_limiter"]);
+    assert_eq!(plan.health_checks[0].endpoint, "0.0.0.0:13133");
+    let ExporterKind::LoadBalancing(lb) = &plan.exporters[0].kind else { panic!("{plan:?}") };
+    assert_eq!((lb.template.compression, lb.ring), (Codec::None, Generation::V3));
+    let Resolver::Static(hostnames) = &lb.resolver;
+    assert_eq!(hostnames.len(), 4);
+}
+
+#[test]
+fn the_second_file_adds_tracemills_own_settings() {
+    let files = [&*example("router.yaml"), &*example("tracemill.yaml")];
+    let sets = ["tracemill.ring=v2", "processors.memory_limiter.limit_mib=200"];
+    let plan = load(&files, &sets).unwrap().plan;
+    assert_eq!(plan.engine.cores, Some(2));
+    // The smallest that is set: 200 - 100 of the limiter is below 400 - 80 of the second file.
+    assert_eq!((plan.engine.hard_bytes, plan.engine.soft_bytes), (200 << 20, 100 << 20));
+    let ExporterKind::LoadBalancing(lb) = &plan.exporters[0].kind else { panic!("{plan:?}") };
+    assert_eq!(lb.ring, Generation::V2);
+}
+
+#[test]
+fn the_second_file_names_every_key_of_its_own_with_the_defaults() {
+    let alone = load(&[&example("router.yaml")], &[]).unwrap();
+    let both = load(&[&example("router.yaml"), &example("tracemill.yaml")], &[]).unwrap();
+    let own = |loaded: &Loaded| {
+        let text = config::print_config(loaded);
+        text.lines().skip_while(|l| *l != "tracemill:").map(str::to_owned).collect::<Vec<_>>()
+    };
+    for line in own(&alone) {
+        assert!(own(&both).contains(&line), "{line} is not in tracemill.yaml, or differs");
+    }
+}
+
+#[test]
+fn the_passthrough_example_loads_three_signals_and_named_instances() {
+    let plan = load(&[&example("passthrough.yaml")], &[]).unwrap().plan;
+    let ids: Vec<&str> = plan.pipelines.iter().map(|p| p.id.as_str()).collect();
+    assert_eq!(ids, ["traces", "metrics", "logs", "logs/local"]);
+    assert_eq!(plan.pipelines[1].signal, Signal::Metrics);
+    assert_eq!(plan.pipelines[0].receivers.len(), 2);
+    let store = plan.exporters.iter().find(|e| e.id == "otlp_grpc/store").unwrap();
+    let ExporterKind::OtlpGrpc { endpoint, options } = &store.kind else { panic!() };
+    assert_eq!(endpoint, "localhost:24317");
+    assert_eq!(options.headers, [("x-tenant".to_owned(), "default".to_owned())]);
+    assert!(options.queue.unwrap().wait_for_result);
+}
+
+#[test]
+fn later_files_replace_lists_and_merge_maps() {
+    let base = "yaml:{receivers: {otlp: {protocols: {grpc: , http: }}}, exporters: {nop: , debug: },\
+                service: {pipelines: {traces: {receivers: [otlp], exporters: [nop]}}}}";
+    let over = "yaml:{receivers::otlp::protocols::grpc::endpoint: 'localhost:1', \
+                service::pipelines::traces::exporters: [debug]}";
+    let plan = load(&[base, over], &["receivers.otlp.protocols.grpc.max_concurrent_streams=7"]);
+    let plan = plan.unwrap().plan;
+    let grpc = plan.receivers[0].grpc.as_ref().unwrap();
+    assert_eq!((grpc.endpoint.as_str(), grpc.streams_max), ("localhost:1", Some(7)));
+    assert!(plan.receivers[0].http.is_some());
+    assert_eq!(plan.exporters.iter().map(|e| e.id.as_str()).collect::<Vec<_>>(), ["debug"]);
+}
+
+#[test]
+fn a_printed_configuration_loads_as_itself_and_hides_secrets() {
+    for name in ["router.yaml", "passthrough.yaml"] {
+        let first = load(&[&example(name)], &[]).unwrap();
+        let text = config::print_config(&first);
+        let again = load_text(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        assert_eq!(config::print_config(&again), text, "{name}");
+        assert_eq!(again.plan.pipelines, first.plan.pipelines, "{name}");
+        assert_eq!(again.plan.receivers, first.plan.receivers, "{name}");
+    }
+    let text = config::print_config(&load(&[&example("passthrough.yaml")], &[]).unwrap());
+    assert!(text.contains("x-tenant: \"[REDACTED]\""), "{text}");
+}
+
+/// Sections of a file of cases: a head, then lines.
+fn cases(file: &str) -> Vec<(String, String)> {
+    let text = fs::read_to_string(root().join("tests/configs").join(file)).unwrap();
+    let sections = text.split("\n=== ").skip(1);
+    let section = |s: &str| s.split_once('\n').map(|(head, body)| (head.into(), body.into()));
+    sections.filter_map(section).collect()
+}
+
+/// The verdicts of the collector v0.161's `validate` were recorded; tracemill's must stay.
+#[test]
+fn verdicts_are_those_of_the_collector_or_named_differences() {
+    let cases = cases("verdicts.txt");
+    assert!(cases.len() > 300);
+    let mut wrong = String::new();
+    for (head, text) in cases {
+        let parts: Vec<&str> = head.split(" | ").collect();
+        let [name, collector, ours] = parts[..] else { panic!("{head}") };
+        let got = load_text(&text);
+        let verdict = if got.is_ok() { "tracemill accepts" } else { "tracemill refuses" };
+        if verdict != ours {
+            let why = got.err().map(|e| e.to_string()).unwrap_or_default();
+            _ = writeln!(wrong, "{name}: {collector}, {ours}, but now: {verdict}\n{why}");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// `BLESS=1` writes the file anew; read the difference before committing it.
+#[test]
+fn messages_say_where_what_and_what_would_be_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.yaml");
+    let mut got = String::from(
+        "Configurations and what is said about them. BLESS=1 cargo test --test configs rewrites it.\n",
+    );
+    let mut want = got.clone();
+    for (name, section) in cases("messages.txt") {
+        let (text, said) = section.split_once("--- says\n").expect("each case has an answer");
+        fs::write(&file, text).unwrap();
+        let notices = match load(&[file.to_str().unwrap()], &[]) {
+            Ok(loaded) => Report { notices: loaded.notices }.to_string(),
+            Err(report) => report.to_string(),
+        };
+        let notices = notices.replace(file.to_str().unwrap(), "config.yaml");
+        _ = writeln!(got, "\n=== {name}\n{text}--- says\n{notices}");
+        _ = writeln!(want, "\n=== {name}\n{text}--- says\n{}", said.trim_end());
+    }
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(root().join("tests/configs/messages.txt"), &got).unwrap();
+    } else {
+        assert_eq!(got, want);
+    }
+}
+
+#[test]
+fn hostile_files_are_refused_within_bounds() {
+    let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for i in 1..20 {
+        let alias = format!("*a{}, ", i - 1).repeat(10);
+        _ = writeln!(bomb, "a{i}: &a{i} [{alias}]");
+    }
+    let anchors: String = (0..90).map(|i| format!("&a{i} [")).collect();
+    let rows = [
+        ("alias bomb", bomb, "too large"),
+        ("deep flow lists", format!("a: {}", "[".repeat(100_000)), "recursion limit"),
+        ("deep flow maps", "{a: ".repeat(100_000), "recursion limit"),
+        ("deep block lists", "- ".repeat(150), "nested deeper"),
+        ("deep anchors", format!("a: {anchors}{}", "]".repeat(90)), "unknown key"),
+        ("long scalar", format!("a: {}", "x".repeat(1 << 20)), "unknown key"),
+        ("long key", format!("{}: 1", "x".repeat(900)), "unknown key"),
+        ("many keys", (0..50_000).fold(String::new(), |s, i| s + &format!("k{i}: 1\n")), "unknown"),
+        ("deep flattened key", format!("{}a: 1", "a::".repeat(300)), "unknown key"),
+        ("unset", "a: ${env:X}".repeat(3), ""),
+    ];
+    for (name, text, want) in rows {
+        let report = load_text(&text).unwrap_err();
+        let said = report.to_string();
+        assert!(said.contains(want), "{name}: {}", &said[..said.len().min(500)]);
+        assert!(report.notices.len() <= 1_000, "{name}");
+        assert!(report.notices.iter().all(|n| n.what.len() < 1_000), "{name}");
+    }
+    let flat = format!("yaml:{}b: 1", "a::".repeat(90));
+    let sets: Vec<String> = (0..50).map(|i| format!("a.{i}={}", "[".repeat(50))).collect();
+    let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
+    assert!(load(&[&flat], &sets).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_makes_the_loader_panic(text in "\\PC{0,200}") {
+        _ = load_text(&text);
+    }
+
+    #[test]
+    fn no_yaml_like_text_makes_the_loader_panic(
+        parts in prop::collection::vec(0..TOKENS.len(), 0..80)
+    ) {
+        let text: String = parts.iter().map(|&i| TOKENS[i]).collect();
+        _ = load_text(&text);
+    }
+
+    #[test]
+    fn no_damage_to_an_example_makes_the_loader_panic(
+        at in any::<prop::sample::Index>(),
+        cut in 0..40_usize,
+        put in prop::collection::vec(0..TOKENS.len(), 0..6),
+        file in 0..3_usize,
+    ) {
+        let name = ["router.yaml", "tracemill.yaml", "passthrough.yaml"][file];
+        let mut chars: Vec<char> = fs::read_to_string(example(name)).unwrap().chars().collect();
+        let from = at.index(chars.len());
+        let to = (from + cut).min(chars.len());
+        let put: String = put.iter().map(|&i| TOKENS[i]).collect();
+        chars.splice(from..to, put.chars());
+        let damaged: String = chars.into_iter().collect();
+        if let Ok(loaded) = load_text(&damaged) {
+            prop_assert!(load_text(&config::print_config(&loaded)).is_ok());
+        }
+    }
+}
+
+const TOKENS: [&str; 44] = [
+    "receivers:",
+    "exporters:",
+    "service:",
+    "pipelines:",
+    "traces:",
+    "otlp",
+    ":",
+    ": ",
+    "\n",
+    "\n  ",
+    "\n    ",
+    "- ",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    "\"",
+    "'",
+    "&a ",
+    "*a",
+    "<<: ",
+    "|\n",
+    ">\n",
+    "#",
+    "!!str ",
+    "!x ",
+    "${env:N}",
+    "${env:",
+    "$$",
+    "~",
+    "5",
+    "-1",
+    "1e999",
+    "0x",
+    "10s",
+    "true",
+    "é",
+    "\t",
+    "? ",
+    "---\n",
+    "...\n",
+    "::",
+    "%",
+];
