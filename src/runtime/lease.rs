@@ -62,7 +62,8 @@ impl Lease {
 
     /// Uses `n` units if the process has room for them.
     pub fn take(&mut self, n: u64) -> bool {
-        if self.used + n > self.leased && !self.grow(self.used + n - self.leased) {
+        let idle = self.leased - self.used;
+        if n > idle && !self.grow(n - idle) {
             return false;
         }
         self.used += n;
@@ -95,8 +96,10 @@ impl Lease {
         assert!(self.used >= n, "gave back more than was taken");
         self.used -= n;
         let idle = self.leased - self.used;
-        if idle >= 2 * self.chunk {
-            let back = idle - self.chunk;
+        // Up to a chunk is kept back for the next use; units without chunks return at once.
+        let keep = if self.chunk == 1 { 0 } else { self.chunk };
+        if idle > keep && idle >= 2 * keep {
+            let back = idle - keep;
             self.leased -= back;
             self.limit.give(back);
         }
@@ -213,6 +216,52 @@ mod tests {
         b.give(6);
         drop((a, b));
         assert_eq!(limit.leased(), 0);
+    }
+
+    #[test]
+    fn a_lease_without_chunks_keeps_nothing_that_it_does_not_use() {
+        let limit = Limit::new(10);
+        let mut a = Lease::new(Arc::clone(&limit), 1);
+        let mut b = Lease::new(Arc::clone(&limit), 1);
+        assert!(a.take(10) && !b.take(1));
+        for left in (0..10).rev() {
+            a.give(1);
+            assert_eq!((limit.leased(), a.used()), (left, left));
+        }
+        assert!(b.take(10));
+    }
+
+    #[test]
+    fn what_a_core_keeps_back_is_bounded() {
+        for chunk in [2, 4, 100] {
+            let limit = Limit::new(1_000_000);
+            let mut lease = Lease::new(Arc::clone(&limit), chunk);
+            for n in [1, 7, 99, 5_000, 3] {
+                assert!(lease.take(n));
+            }
+            for n in [5_000, 1, 99, 3, 7] {
+                lease.give(n);
+                assert!(limit.leased() - lease.used() <= 2 * chunk, "{chunk}");
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_give_back_what_they_took_however_they_are_cut() {
+        let limit = Limit::new(100);
+        let purse = Purse::new(Lease::new(Arc::clone(&limit), 1));
+        let mut piece = purse.take(60).unwrap();
+        assert!(purse.take(41).is_none());
+        let cut = piece.split(20);
+        assert_eq!((piece.units(), cut.units(), purse.used()), (40, 20, 60));
+        let rest = piece.split(1_000);
+        assert_eq!((piece.units(), rest.units()), (0, 40));
+        assert!(piece.grow_to(40) && !piece.grow_to(41), "all 100 are used");
+        assert!(piece.grow_to(3), "a piece never shrinks by growing");
+        piece.absorb(cut);
+        assert_eq!((piece.units(), purse.used()), (60, 100));
+        drop((piece, rest));
+        assert_eq!((purse.used(), limit.leased()), (0, 0));
     }
 
     #[test]
