@@ -1,5 +1,6 @@
 //! Parts on their way to one endpoint, merged: one buffer, cut where the parts meet. Concatenated
-//! requests are a valid request (every field of it is repeated), so the buffer is the message. Pure.
+//! requests are a valid request (every field of it is repeated), so the buffer is the message.
+//! Pure.
 
 use std::ops::Range;
 
@@ -37,14 +38,16 @@ pub struct Batch {
     pub interval: std::time::Duration,
     /// What its bytes are charged to.
     pub charge: Option<Charge>,
+    /// Somebody may still wait for a part of it.
+    waited_for: bool,
 }
 
 #[derive(Debug)]
 enum Message {
     /// Still growing; the first bytes are kept free for the prefix.
     Open(Vec<u8>),
-    /// Whole; the prefix says its length.
-    Sealed(Bytes),
+    /// Whole; the prefix says its length. `room` is what its buffer takes.
+    Sealed { framed: Bytes, room: usize },
 }
 
 impl Batch {
@@ -61,6 +64,7 @@ impl Batch {
             first_attempt: None,
             interval: std::time::Duration::ZERO,
             charge: None,
+            waited_for: false,
         }
     }
 
@@ -69,7 +73,7 @@ impl Batch {
     pub fn bytes(&self) -> usize {
         let len = match &self.message {
             Message::Open(buffer) => buffer.len(),
-            Message::Sealed(bytes) => bytes.len(),
+            Message::Sealed { framed, .. } => framed.len(),
         };
         len - PREFIX_BYTES
     }
@@ -82,6 +86,7 @@ impl Batch {
         let Message::Open(buffer) = &mut self.message else { panic!("a sealed batch is whole") };
         write(buffer);
         self.items += items;
+        self.waited_for |= ticket.is_some();
         self.parts.push(Part { end: buffer.len() - PREFIX_BYTES, items, ticket });
     }
 
@@ -90,11 +95,34 @@ impl Batch {
         if let Message::Open(buffer) = &mut self.message {
             let prefix = Prefix { compressed: false, len: buffer.len() - PREFIX_BYTES };
             buffer[..PREFIX_BYTES].copy_from_slice(&prefix.bytes());
-            self.message = Message::Sealed(std::mem::take(buffer).into());
+            let room = buffer.capacity();
+            self.message = Message::Sealed { framed: std::mem::take(buffer).into(), room };
         }
         match &self.message {
-            Message::Sealed(bytes) => bytes.clone(),
+            Message::Sealed { framed, .. } => framed.clone(),
             Message::Open(_) => unreachable!("sealed above"),
+        }
+    }
+
+    /// The message, for tests that look and do not touch.
+    #[cfg(test)]
+    pub(super) fn peek(&self) -> &[u8] {
+        match &self.message {
+            Message::Open(buffer) => &buffer[PREFIX_BYTES..],
+            Message::Sealed { framed, .. } => &framed[PREFIX_BYTES..],
+        }
+    }
+
+    /// Gives back room that its buffer has and does not need, before a long wait: what is charged
+    /// is the message alone.
+    pub fn compact(&mut self) {
+        match &mut self.message {
+            Message::Open(buffer) if buffer.capacity() > 2 * buffer.len() => buffer.shrink_to_fit(),
+            Message::Sealed { framed, room } if *room > 2 * framed.len() => {
+                *framed = Bytes::copy_from_slice(framed);
+                *room = framed.len();
+            }
+            _ => {}
         }
     }
 
@@ -110,16 +138,16 @@ impl Batch {
         start..self.parts[at].end
     }
 
-    /// A batch of the parts from `from` to `to`, as copies, with the same history.
-    fn copy(&mut self, now: Instant, keep: impl Iterator<Item = usize>) -> Self {
+    /// A batch of these parts, as copies, with the same history. The charge stays here.
+    fn copy(&mut self, keep: impl Iterator<Item = usize> + Clone) -> Self {
         let message = self.message();
-        let mut copy = Self::new(now, message.len());
+        let bytes = keep.clone().map(|at| self.range(at).len()).sum();
+        let mut copy = Self::new(self.since, bytes);
         for at in keep {
             let part = self.parts[at];
             let range = self.range(at);
             copy.push(part.items, part.ticket, |to| to.extend_from_slice(&message[range]));
         }
-        copy.since = self.since;
         copy.first_attempt = self.first_attempt;
         copy.interval = self.interval;
         copy
@@ -132,9 +160,9 @@ impl Batch {
     #[must_use]
     pub fn halve(mut self) -> (Self, Self) {
         assert!(self.parts.len() > 1, "one part cannot be halved");
-        let (middle, end, since) = (self.parts.len() / 2, self.parts.len(), self.since);
-        let mut first = self.copy(since, 0..middle);
-        let mut second = self.copy(since, middle..end);
+        let (middle, end) = (self.parts.len() / 2, self.parts.len());
+        let mut first = self.copy(0..middle);
+        let mut second = self.copy(middle..end);
         if let Some(charge) = &mut self.charge {
             first.charge = Some(charge.split(first.bytes() as u64));
             second.charge = Some(charge.split(second.bytes() as u64));
@@ -151,16 +179,22 @@ impl Batch {
         }
         let (dropped, kept): (Vec<usize>, Vec<usize>) =
             (0..self.parts.len()).partition(|&at| gone(&self.parts[at]));
-        let dropped =
+        let dropped: Vec<_> =
             dropped.into_iter().map(|at| (self.parts[at], self.range(at).len() as u64)).collect();
-        let mut copy = self.copy(self.since, kept.into_iter());
+        let mut copy = self.copy(kept.into_iter());
         copy.charge = self.charge.take();
+        if let Some(charge) = &mut copy.charge {
+            drop(charge.split(dropped.iter().map(|(_, bytes)| bytes).sum()));
+        }
         *self = copy;
         dropped
     }
 
     /// The queue owns every part: nobody waits any more.
     pub fn own(&mut self, hold: Hold, replies: &mut Replies) {
+        if !std::mem::take(&mut self.waited_for) {
+            return;
+        }
         for part in &mut self.parts {
             if let Some(ticket) = part.ticket.take() {
                 replies.settle(ticket, hold);

@@ -89,6 +89,7 @@ impl Lane {
             codec: options.compression,
             keepalive: options.keepalive.map(|k| (k.time, k.timeout, k.permit_without_stream)),
             wire: Wire::Down,
+            leaving: false,
             alarm: Alarm::default(),
             turn: 0,
             quiet: Quiet::new(LOG_INTERVAL),
@@ -146,6 +147,8 @@ struct Driver {
     codec: Codec,
     keepalive: Option<(Duration, Duration, bool)>,
     wire: Wire,
+    /// The connection takes no more calls and ends with those in flight.
+    leaving: bool,
     alarm: Alarm,
     turn: usize,
     quiet: Quiet,
@@ -186,27 +189,34 @@ impl Driver {
             Wire::Up(connection) => connection.deadline(),
             _ => None,
         };
-        [queue.deadline(link.is_up()), reconnect, wire].into_iter().flatten().min()
+        [queue.deadline(link.is_up() && !self.leaving), reconnect, wire].into_iter().flatten().min()
     }
 
     /// One round over connection and queue; true if something moved, so that another may help.
     fn advance(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
+        let moved = self.exchange(now, cx);
+        if !moved {
+            // Last, so that an answer that has just come counts.
+            self.shared.queue.borrow_mut().watch(now, &mut self.replies.borrow_mut());
+        }
+        moved
+    }
+
+    fn exchange(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
         match &mut self.wire {
             Wire::Down => self.open(now),
             Wire::Opening(opening) => match opening.as_mut().poll(cx) {
                 Poll::Ready(Ok(connection)) => {
                     self.wire = Wire::Up(Box::new(connection));
-                    self.shared.link.borrow_mut().connected();
+                    self.leaving = false;
+                    self.shared.link.borrow_mut().connected(now);
                     true
                 }
                 Poll::Ready(Err(e)) => {
                     self.unreachable(now, &e);
                     false
                 }
-                Poll::Pending => {
-                    self.shared.queue.borrow_mut().watch(now, &mut self.replies.borrow_mut());
-                    false
-                }
+                Poll::Pending => false,
             },
             Wire::Up(_) => self.converse(now, cx),
         }
@@ -252,7 +262,10 @@ impl Driver {
         let mut moved = false;
         let mut replies = self.replies.borrow_mut();
         let mut queue = self.shared.queue.borrow_mut();
-        while let Some(departure) = queue.poll(now, &mut replies) {
+        // Offering more calls to a connection that sends them back would never end.
+        while !self.leaving
+            && let Some(departure) = queue.poll(now, &mut replies)
+        {
             moved = true;
             connection.start(outgoing(departure, self.codec, self.shared.target.signal));
         }
@@ -268,7 +281,10 @@ impl Driver {
                     let result = result.map(|reply| self.shared.rejected(&reply));
                     queue.done(now, key, result, &mut replies);
                 }
-                Event::Unsent(call) => queue.unsent(call.key),
+                Event::Unsent(call) => {
+                    self.leaving = true;
+                    queue.unsent(call.key);
+                }
                 Event::Closed(cause) => {
                     closed = Some(cause);
                     break;
@@ -290,8 +306,7 @@ impl Driver {
                 closed = Some(None);
             }
         }
-        queue.watch(now, &mut replies);
-        if closed.is_some() {
+        if closed.is_some() || self.leaving && connection.is_idle() {
             link.lost(now);
             drop((queue, link, replies));
             self.wire = Wire::Down;

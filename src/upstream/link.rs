@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::backoff::Jitter;
 use crate::time::Instant;
 
 /// First wait after a failed attempt; gRPC waits a second, we are usually in the same rack.
@@ -10,6 +11,9 @@ const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const BACKOFF_GROWTH: f64 = 1.6;
 const JITTER: f64 = 0.2;
+/// A connection that ends sooner than this, with nothing answered on it, is a failed attempt: a
+/// peer that accepts and closes at once must not be dialled in a circle.
+const PROVEN_AFTER: Duration = Duration::from_secs(1);
 /// Calls in a row without an answer after which a connection is replaced.
 const TIMEOUTS_MAX: u32 = 3;
 
@@ -19,7 +23,7 @@ pub struct Link {
     state: State,
     backoff: Duration,
     timeouts: u32,
-    seed: u64,
+    jitter: Jitter,
     /// Connections made.
     pub connects: u64,
     /// Attempts that failed.
@@ -30,7 +34,7 @@ pub struct Link {
 enum State {
     Down { next: Instant },
     Connecting,
-    Up,
+    Up { since: Instant, answered: bool },
 }
 
 impl Link {
@@ -41,7 +45,7 @@ impl Link {
             state: State::Down { next: Instant(0) },
             backoff: BACKOFF_MIN,
             timeouts: 0,
-            seed: seed | 1,
+            jitter: Jitter::new(seed),
             connects: 0,
             failures: 0,
         }
@@ -56,7 +60,7 @@ impl Link {
     /// Whether there is a connection.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.state == State::Up
+        matches!(self.state, State::Up { .. })
     }
 
     /// When [`Self::may_connect`] turns true.
@@ -71,8 +75,8 @@ impl Link {
     }
 
     /// The attempt succeeded.
-    pub fn connected(&mut self) {
-        self.state = State::Up;
+    pub fn connected(&mut self, now: Instant) {
+        self.state = State::Up { since: now, answered: false };
         self.timeouts = 0;
         self.connects += 1;
     }
@@ -80,18 +84,26 @@ impl Link {
     /// The attempt failed: the next one waits, longer each time.
     pub fn failed(&mut self, now: Instant) {
         self.failures += 1;
-        let wait = self.backoff.mul_f64(1.0 + JITTER * (2.0 * self.draw() - 1.0));
+        let wait = self.jitter.around(self.backoff, JITTER);
         self.backoff = self.backoff.mul_f64(BACKOFF_GROWTH).min(BACKOFF_MAX);
         self.state = State::Down { next: now + wait };
     }
 
-    /// A connection that worked has ended: the first new attempt comes at once.
+    /// A connection has ended. If it worked, the first new attempt comes at once.
     pub fn lost(&mut self, now: Instant) {
-        self.state = State::Down { next: now };
+        match self.state {
+            State::Up { since, answered } if !answered && now < since + PROVEN_AFTER => {
+                self.failed(now);
+            }
+            _ => self.state = State::Down { next: now },
+        }
     }
 
     /// An answer came, so the endpoint is well.
     pub fn answered(&mut self) {
+        if let State::Up { answered, .. } = &mut self.state {
+            *answered = true;
+        }
         self.backoff = BACKOFF_MIN;
         self.timeouts = 0;
     }
@@ -100,13 +112,6 @@ impl Link {
     pub fn timed_out(&mut self) -> bool {
         self.timeouts += 1;
         self.timeouts >= TIMEOUTS_MAX
-    }
-
-    fn draw(&mut self) -> f64 {
-        self.seed ^= self.seed << 13;
-        self.seed ^= self.seed >> 7;
-        self.seed ^= self.seed << 17;
-        (self.seed >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 
@@ -131,7 +136,7 @@ mod tests {
         assert!(waits[0] < BACKOFF_MIN * 2 && waits[14] >= BACKOFF_MAX.mul_f64(1.0 - JITTER));
         assert!(waits.iter().all(|w| *w <= BACKOFF_MAX.mul_f64(1.0 + JITTER)));
         link.connecting();
-        link.connected();
+        link.connected(now);
         link.answered();
         link.lost(now);
         assert!(link.may_connect(now), "the first attempt after a loss does not wait");
@@ -142,9 +147,28 @@ mod tests {
     #[test]
     fn a_connection_is_replaced_after_timeouts_in_a_row_only() {
         let mut link = Link::new(7);
-        link.connected();
+        link.connected(Instant(0));
         assert!(!link.timed_out() && !link.timed_out());
         link.answered();
         assert!(!link.timed_out() && !link.timed_out() && link.timed_out());
+    }
+
+    #[test]
+    fn a_peer_that_accepts_and_closes_is_not_dialled_in_a_circle() {
+        let mut link = Link::new(7);
+        let mut now = Instant(0);
+        for _ in 0..20 {
+            link.connecting();
+            link.connected(now);
+            now = now + Duration::from_millis(1);
+            link.lost(now);
+            assert!(!link.may_connect(now));
+            now = link.deadline().expect("down");
+        }
+        assert!(now > Instant(0) + BACKOFF_MAX * 5, "the waits grew");
+        link.connected(now);
+        now = now + PROVEN_AFTER;
+        link.lost(now);
+        assert!(link.may_connect(now), "a connection that stood for a while was a good one");
     }
 }

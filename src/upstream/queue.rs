@@ -4,22 +4,32 @@
 //! ready, in flight or waiting for a retry. It leaves as sent or as lost, and both are counted, so
 //! `offered = sent + lost + held` holds after every call (and is asserted). Pure: `now` and the
 //! outcome of calls are arguments, bytes go nowhere from here.
+//!
+//! The owner calls, as time and the connection have it: [`Queue::poll`] until it says nothing
+//! more, [`Queue::done`] or [`Queue::unsent`] for each call, [`Queue::expired`],
+//! [`Queue::unreachable`] when an attempt to connect fails, and [`Queue::watch`] at each wake-up.
+//! What becomes of calls that fail stands in `queue/failure.rs`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::backoff::Jitter;
 use super::batch::Batch;
 use super::options::{MergeOptions, Options, RetryOptions, Sizer};
 use super::replies::{Hold, Replies, Ticket};
 use super::stats::{Loss, Stats};
-use crate::rpc::{Code, Status};
+use crate::rpc::Status;
 use crate::runtime::lease::{Charge, Lease};
 use crate::time::Instant;
 
+mod failure;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+
 /// While the endpoint is in trouble its data is the queue's already: gather longer, knock less.
 const TROUBLE_LINGER: Duration = Duration::from_millis(200);
-/// Largest wait between attempts once the process drains.
-const DRAIN_INTERVAL_MAX: Duration = Duration::from_millis(500);
 /// Capacity of a first batch.
 const BATCH_BYTES_FIRST: usize = 16 << 10;
 
@@ -48,14 +58,17 @@ pub struct Queue {
     open: Option<Batch>,
     ready: VecDeque<Batch>,
     flying: Vec<Flight>,
-    waiting: Vec<(Instant, Batch)>,
+    /// The one that is due first is the last.
+    waiting: Vec<Waiting>,
+    /// No batch held is older than `max_elapsed_time` before this.
+    give_up_at: Option<Instant>,
     /// The last thing heard of the endpoint was bad.
     trouble: Option<Status>,
     draining: bool,
     /// Size of the last batch that left: what the next one probably needs.
     typical_bytes: usize,
     next_key: u32,
-    seed: u64,
+    jitter: Jitter,
     /// What happened, for the metrics.
     pub stats: Stats,
 }
@@ -64,6 +77,15 @@ pub struct Queue {
 struct Flight {
     key: u32,
     since: Instant,
+    batch: Batch,
+}
+
+/// A batch that was tried and will be again.
+#[derive(Debug)]
+struct Waiting {
+    due: Instant,
+    /// The endpoint asked to be left alone until then.
+    not_before: Instant,
     batch: Batch,
 }
 
@@ -99,11 +121,12 @@ impl Queue {
             ready: VecDeque::new(),
             flying: Vec::new(),
             waiting: Vec::new(),
+            give_up_at: None,
             trouble: None,
             draining: false,
             typical_bytes: BATCH_BYTES_FIRST,
             next_key: 0,
-            seed: setup.seed | 1,
+            jitter: Jitter::new(setup.seed),
             stats: Stats::default(),
         }
     }
@@ -181,15 +204,15 @@ impl Queue {
                 none => *none = Some(charge),
             }
         }
-        if open.bytes() >= self.merge.bytes {
+        if open.bytes() >= self.merge.bytes || open.items >= items_max(&self.merge) {
             self.seal();
         }
         self.check();
     }
 
     fn fits(&self, open: &Batch, items: u64, bytes: usize) -> bool {
-        let items_max = if self.merge.items_max == 0 { u64::MAX } else { self.merge.items_max };
-        open.bytes() + bytes <= self.merge.bytes_max && open.items + items <= items_max
+        let within_items = open.items + items <= items_max(&self.merge);
+        open.bytes() + bytes <= self.merge.bytes_max && within_items
     }
 
     fn seal(&mut self) {
@@ -205,10 +228,7 @@ impl Queue {
             let mut batch = self.next(now)?;
             if self.hold == Hold::Hard {
                 // Clients that were told of a failure will send again.
-                for (part, bytes) in batch.forget_abandoned(replies) {
-                    self.unreserve(part.items, bytes);
-                    self.stats.lose(Loss::Abandoned, part.items);
-                }
+                self.forget_abandoned(&mut batch, replies);
                 if batch.parts.is_empty() {
                     continue;
                 }
@@ -227,14 +247,15 @@ impl Queue {
     }
 
     fn next(&mut self, now: Instant) -> Option<Batch> {
+        // The oldest data first: a retry must not starve behind a stream of new parts.
+        if self.waiting.last().is_some_and(|w| w.due <= now) {
+            return self.waiting.pop().map(|w| w.batch);
+        }
         if let Some(batch) = self.ready.pop_front() {
             return Some(batch);
         }
-        if let Some(at) = self.waiting.iter().position(|(due, _)| *due <= now) {
-            return Some(self.waiting.swap_remove(at).1);
-        }
         let open = self.open.as_ref()?;
-        let lonely = self.flying.is_empty() && self.trouble.is_none();
+        let lonely = self.flying.is_empty() && !self.is_patient();
         if lonely || self.draining || now >= open.since + self.linger() {
             self.seal();
             return self.ready.pop_front();
@@ -242,11 +263,17 @@ impl Queue {
         None
     }
 
-    fn linger(&self) -> Duration {
-        if self.trouble.is_some() { TROUBLE_LINGER } else { self.merge.linger }
+    /// Whether parts may gather for longer because no client waits for them.
+    fn is_patient(&self) -> bool {
+        self.trouble.is_some() && self.hold == Hold::Soft
     }
 
-    /// When [`Self::poll`] or [`Self::expired`] may have something to say although nothing happened.
+    fn linger(&self) -> Duration {
+        if self.is_patient() { TROUBLE_LINGER } else { self.merge.linger }
+    }
+
+    /// When [`Self::poll`], [`Self::expired`] or [`Self::watch`] may have something to do although
+    /// nothing happened. After they have been called it lies in the future.
     /// `linked`: whether there is a connection to send on.
     #[must_use]
     pub fn deadline(&self, linked: bool) -> Option<Instant> {
@@ -256,23 +283,14 @@ impl Queue {
             if let Some(open) = &self.open {
                 at(open.since + self.linger());
             }
-            self.waiting.iter().for_each(|(due, _)| at(*due));
+            self.waiting.last().into_iter().for_each(|w| at(w.due));
         }
         if !self.timeout.is_zero() {
             self.flying.iter().for_each(|f| at(f.since + self.timeout));
         }
-        if let Some(suspect) = self.suspect_at() {
-            at(suspect);
-        }
-        if let Some(max) = self.elapsed_max() {
-            let held = self.ready.iter().chain(self.waiting.iter().map(|w| &w.1));
-            held.filter_map(|b| b.first_attempt).for_each(|first| at(first + max));
-        }
+        self.suspect_at().into_iter().for_each(&mut at);
+        self.give_up_at.into_iter().for_each(&mut at);
         soonest
-    }
-
-    fn elapsed_max(&self) -> Option<Duration> {
-        self.retry.map(|r| r.max_elapsed_time).filter(|max| !max.is_zero())
     }
 
     /// A call that has had its time: the caller cancels it and reports it as
@@ -319,102 +337,13 @@ impl Queue {
     /// A call that never left: it goes first the next time.
     pub fn unsent(&mut self, key: u32) {
         if let Some(at) = self.flying.iter().position(|f| f.key == key) {
-            self.ready.push_front(self.flying.swap_remove(at).batch);
+            let batch = self.flying.swap_remove(at).batch;
+            self.stats.calls -= 1;
+            self.stats.parts -= batch.parts.len() as u64;
+            self.note_age(&batch);
+            self.ready.push_front(batch);
         }
         self.check();
-    }
-
-    /// The endpoint cannot be reached. What waits here is owned, or fails if nothing may retry it.
-    pub fn unreachable(&mut self, now: Instant, status: &Status, replies: &mut Replies) {
-        self.trouble = Some(status.clone());
-        self.seal();
-        let held = std::mem::take(&mut self.ready);
-        for mut batch in held {
-            batch.first_attempt.get_or_insert(now);
-            if self.retry.is_none() {
-                self.lose(&batch, Loss::Code(status.code), Some(status), replies);
-                continue;
-            }
-            self.own(&mut batch, replies);
-            self.ready.push_back(batch);
-        }
-        self.give_up_old(now, status, replies);
-        self.check();
-    }
-
-    fn retry(&mut self, now: Instant, mut batch: Batch, status: &Status, replies: &mut Replies) {
-        let Some(retry) = self.retry else {
-            return self.lose(&batch, Loss::Code(status.code), Some(status), replies);
-        };
-        batch.interval = match batch.interval {
-            Duration::ZERO => retry.initial_interval,
-            last => last.mul_f64(retry.multiplier.max(0.0)).min(retry.max_interval),
-        };
-        let jitter = 1.0 + retry.randomization_factor * (2.0 * self.draw() - 1.0);
-        let wait = batch.interval.mul_f64(jitter.max(0.0));
-        // The server's delay is a minimum (loadbalancing 1.4).
-        let mut wait = wait.max(status.retry_after.unwrap_or_default());
-        if self.draining {
-            wait = wait.min(DRAIN_INTERVAL_MAX);
-        }
-        let first = batch.first_attempt.unwrap_or(now);
-        if self.elapsed_max().is_some_and(|max| now + wait > first + max) {
-            return self.lose(&batch, Loss::Elapsed, Some(status), replies);
-        }
-        self.own(&mut batch, replies);
-        self.waiting.push((now + wait, batch));
-    }
-
-    /// The endpoint says that this message will never do.
-    fn refused(&mut self, batch: Batch, status: &Status, replies: &mut Replies) {
-        let one_part_may_be_to_blame = matches!(
-            status.code,
-            Code::InvalidArgument | Code::Internal | Code::Unknown | Code::ResourceExhausted
-        );
-        if one_part_may_be_to_blame && batch.parts.len() > 1 {
-            let (first, second) = batch.halve();
-            self.ready.push_front(second);
-            self.ready.push_front(first);
-        } else {
-            self.lose(&batch, Loss::Code(status.code), Some(status), replies);
-        }
-    }
-
-    /// The queue owns the batch, if it may.
-    fn own(&self, batch: &mut Batch, replies: &mut Replies) {
-        if self.hold == Hold::Soft {
-            batch.own(self.hold, replies);
-        }
-    }
-
-    fn lose(&mut self, batch: &Batch, why: Loss, status: Option<&Status>, replies: &mut Replies) {
-        let bad = || Status::new(Code::Unavailable, "dropped at shutdown");
-        for part in &batch.parts {
-            if let Some(ticket) = part.ticket {
-                replies.fail(ticket, self.hold, status.unwrap_or(&bad()));
-            }
-        }
-        self.stats.lose(why, batch.items);
-        self.stats.last_loss = Some(status.map_or(why.name().into(), |s| s.to_string().into()));
-        self.leave(batch);
-    }
-
-    /// Retries are over for what is older than `max_elapsed_time`.
-    pub fn give_up_old(&mut self, now: Instant, status: &Status, replies: &mut Replies) {
-        let Some(max) = self.elapsed_max() else { return };
-        let old = |b: &Batch| b.first_attempt.is_some_and(|first| now >= first + max);
-        let mut dead = Vec::new();
-        for at in (0..self.waiting.len()).rev() {
-            if old(&self.waiting[at].1) {
-                dead.push(self.waiting.swap_remove(at).1);
-            }
-        }
-        while self.ready.front().is_some_and(old) {
-            dead.extend(self.ready.pop_front());
-        }
-        for batch in dead {
-            self.lose(&batch, Loss::Elapsed, Some(status), replies);
-        }
     }
 
     /// Gives the room of a whole batch back.
@@ -425,26 +354,22 @@ impl Queue {
         self.leases.iter_mut().for_each(|l| l.give(size));
     }
 
-    /// After a success the oldest retry need not wait any longer; the next success frees the next.
-    fn hurry(&mut self, now: Instant) {
-        if let Some(oldest) = self.waiting.iter_mut().min_by_key(|w| w.0) {
-            oldest.0 = oldest.0.min(now);
-        }
-    }
-
     /// The process ends: nothing lingers, retries come soon.
     pub fn drain(&mut self, now: Instant) {
         self.draining = true;
-        for (due, _) in &mut self.waiting {
-            *due = (*due).min(now);
+        for waiting in &mut self.waiting {
+            waiting.due = waiting.due.min(now);
         }
     }
 
-    /// Everything that is not in flight, to be routed anew or counted as lost.
+    /// Everything that is not in flight, to be routed anew. Its room is given back, and it counts
+    /// as if it had never been offered here. Its tickets still expect these parts: push first what
+    /// replaces them, then let [`Batch::own`] settle them, so that nobody is answered in between.
     pub fn take_held(&mut self) -> Vec<Batch> {
         self.seal();
         let held: Vec<Batch> =
-            self.ready.drain(..).chain(self.waiting.drain(..).map(|w| w.1)).collect();
+            self.ready.drain(..).chain(self.waiting.drain(..).map(|w| w.batch)).collect();
+        self.give_up_at = None;
         for batch in &held {
             self.leave(batch);
             self.stats.offered -= batch.items;
@@ -458,8 +383,11 @@ impl Queue {
         self.seal();
         let mut lost = 0;
         let flying = self.flying.drain(..).map(|f| f.batch);
-        let all: Vec<Batch> =
-            flying.chain(self.ready.drain(..)).chain(self.waiting.drain(..).map(|w| w.1)).collect();
+        let all: Vec<Batch> = flying
+            .chain(self.ready.drain(..))
+            .chain(self.waiting.drain(..).map(|w| w.batch))
+            .collect();
+        self.give_up_at = None;
         for batch in all {
             lost += batch.items;
             self.lose(&batch, Loss::Shutdown, None, replies);
@@ -498,31 +426,6 @@ impl Queue {
         self.batches().next().is_none()
     }
 
-    /// An endpoint that leaves a call, or a part that waits for one, alone for `suspect_after` is in trouble: until it
-    /// answers, parts are owned as they come, so that its clients need not wait.
-    pub fn watch(&mut self, now: Instant, replies: &mut Replies) {
-        if self.suspect_at().is_some_and(|at| now >= at) {
-            let status = Status::new(Code::DeadlineExceeded, "the endpoint does not answer");
-            self.trouble = Some(status);
-            self.own_held(replies);
-        }
-    }
-
-    fn suspect_at(&self) -> Option<Instant> {
-        let held = self.ready.front().or(self.open.as_ref()).map(|b| b.since);
-        let oldest = self.flying.iter().map(|f| f.since).chain(held).min()?;
-        let counts = self.trouble.is_none() && self.hold == Hold::Soft;
-        counts.then(|| oldest + self.suspect_after)
-    }
-
-    fn own_held(&mut self, replies: &mut Replies) {
-        let hold = self.hold;
-        let flying = self.flying.iter_mut().map(|f| &mut f.batch);
-        for batch in self.open.iter_mut().chain(&mut self.ready).chain(flying) {
-            batch.own(hold, replies);
-        }
-    }
-
     /// Calls in flight, by key.
     #[must_use]
     pub fn flying_keys(&self) -> Vec<u32> {
@@ -534,7 +437,7 @@ impl Queue {
             .iter()
             .chain(&self.ready)
             .chain(self.flying.iter().map(|f| &f.batch))
-            .chain(self.waiting.iter().map(|w| &w.1))
+            .chain(self.waiting.iter().map(|w| &w.batch))
     }
 
     fn check(&self) {
@@ -544,14 +447,10 @@ impl Queue {
             "every item is in one place"
         );
     }
+}
 
-    /// A number in [0, 1): xorshift, seeded by the caller.
-    fn draw(&mut self) -> f64 {
-        self.seed ^= self.seed << 13;
-        self.seed ^= self.seed >> 7;
-        self.seed ^= self.seed << 17;
-        (self.seed >> 11) as f64 / (1u64 << 53) as f64
-    }
+fn items_max(merge: &MergeOptions) -> u64 {
+    if merge.items_max == 0 { u64::MAX } else { merge.items_max }
 }
 
 /// A part to append.
