@@ -159,7 +159,8 @@ impl Queue {
             }
         }
         self.stats.lose(why, batch.items);
-        self.stats.last_loss = Some(status.map_or(why.name().into(), |s| s.to_string().into()));
+        self.stats.last_loss =
+            Some(status.map_or_else(|| why.name().into(), |s| s.to_string().into()));
         self.leave(batch);
     }
 
