@@ -45,7 +45,7 @@ pub enum Inspection {
         router and backends in one process, on loopback, for ten seconds.",
     after_help = "Examples:\n  \
         tracemill                                    the demonstration\n  \
-        tracemill --config router.yaml               run, as `otelcol --config router.yaml` would\n  \
+        tracemill --config router.yaml               run, as the collector would\n  \
         tracemill --config router.yaml --config tracemill.yaml   own settings in a second file\n  \
         tracemill validate --config router.yaml      everything that is wrong, with its lines",
     subcommand_negates_reqs = true,
@@ -66,7 +66,8 @@ enum Subcommands {
     /// Exit code 1 if the proof fails.
     Demo {
         /// How long to send traffic.
-        #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = duration)]
+        #[arg(long = "for", value_name = "DURATION", default_value = "10s")]
+        #[arg(value_parser = duration)]
         duration: Duration,
     },
     /// Say everything that is wrong with a configuration, with file, line and key.
@@ -83,7 +84,7 @@ enum Subcommands {
 
 #[derive(Args, Debug, Default)]
 struct ConfigArguments {
-    /// Configuration: a path, file:path, env:NAME, or yaml:a::b: value. Several are merged in order.
+    /// Configuration: a path, file:path, env:NAME, or yaml:a::b: value; several are merged.
     #[arg(long, value_name = "FILE")]
     config: Vec<String>,
     /// Sets one key on top, e.g. --set processors.batch.timeout=2s.

@@ -1,5 +1,5 @@
-//! The top-level key `tracemill`: what the collector has no word for. The collector refuses the key,
-//! so it can stand in a second `--config` file.
+//! The top-level key `tracemill`: what the collector has no word for. The collector refuses the
+//! key, so it can stand in a second `--config` file.
 
 use super::machine::Budget;
 use super::read::Block;

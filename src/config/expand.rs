@@ -155,7 +155,10 @@ impl Expansion<'_> {
                 self.log.warn(
                     node.at,
                     path,
-                    format!("variable {name} is not set: it is taken as empty, which for a number is 0, not the default"),
+                    format!(
+                        "variable {name} is not set: it is taken as empty, which for a number is \
+                         0, not the default"
+                    ),
                     Some(format!("${{env:{name}:-value}}")),
                 );
                 Ok(read(""))

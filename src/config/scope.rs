@@ -118,7 +118,9 @@ impl<'a> Set<'a> {
                 "  samples: keep it as it is in stock collectors, and put tracemill in front:"
                     .into(),
             );
-            lines.push("    receivers: [otlp]   exporters: [load_balancing] with these collectors as backends".into());
+            lines.push(
+                "    receivers: [otlp]  exporters: [load_balancing] with them as backends".into(),
+            );
             return lines;
         }
         let here: Vec<&Reference> = draft.exporters.iter().filter(|r| !is_behind(r)).collect();
@@ -148,7 +150,8 @@ impl<'a> Set<'a> {
             draft.receivers.iter().filter(|r| !in_front(r)).map(|r| r.id.to_string()).collect();
         if !front_receivers.is_empty() {
             lines.push(format!(
-                "  a stock collector in front:  receivers: {}{}  exporters: [otlp_grpc to tracemill]",
+                "  a stock collector in front:  receivers: {}{}  \
+                 exporters: [otlp_grpc to tracemill]",
                 ids(&front_receivers),
                 processors(&front.iter().collect::<Vec<_>>()),
             ));

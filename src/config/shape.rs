@@ -42,7 +42,8 @@ pub fn foreign(root: &Map, log: &Log, source: u16) -> Option<(At, String, String
         let what = "values of a Helm chart (or a spec of the operator), not a whole configuration";
         let right = format!(
             "the chart merges the map under config over its defaults: render it (helm template) \
-             and take the text out of the ConfigMap;\nif it is complete by itself: yq .config {file}"
+             and take the text out of the ConfigMap;\n\
+             if it is complete by itself: yq .config {file}"
         );
         return Some((entry.at, what.into(), right));
     }

@@ -105,7 +105,8 @@ fn old_address(b: &mut Block<'_>) -> Option<MetricsReader> {
         }
     };
     let right = format!(
-        "readers:\n  - pull:\n      exporter:\n        prometheus:\n          host: {host}\n          port: {port}"
+        "readers:\n  - pull:\n      exporter:\n        prometheus:\n          \
+         host: {host}\n          port: {port}"
     );
     b.warn_at("address", "old form, refused by today's collector", &right);
     Some(MetricsReader { host: host.to_owned(), port, suffixes: false, scope_info: false })

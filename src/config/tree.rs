@@ -472,3 +472,86 @@ fn error<T>(at: At, what: impl Into<String>) -> Result<T, SyntaxError> {
 fn quoted(text: &str) -> String {
     super::report::quote(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `a: 1` as `{a: 1}`, for comparing.
+    fn show(node: &Node) -> String {
+        match &node.value {
+            Value::Null => "~".into(),
+            Value::Bool(b) => b.to_string(),
+            Value::Int(n) => n.to_string(),
+            Value::Float(x) => format!("{x:?}"),
+            Value::Text(text) => format!("{text:?}"),
+            Value::List(items) => {
+                format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(", "))
+            }
+            Value::Map(map) => {
+                let entry = |e: &Entry| format!("{}: {}", e.key, show(&e.node));
+                format!("{{{}}}", map.iter().map(entry).collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+
+    #[test]
+    fn documents_become_trees() {
+        let rows = [
+            ("", "~"),
+            ("a: 1\nb: [x, '1', ~]", r#"{a: 1, b: ["x", "1", ~]}"#),
+            ("a: &x {b: 1}\nc: *x", "{a: {b: 1}, c: {b: 1}}"),
+            ("a: &x {b: 1, c: 2}\nd: {<<: *x, b: 3}", "{a: {b: 1, c: 2}, d: {b: 3, c: 2}}"),
+            ("a: {<<: [{b: 1}, {b: 2, c: 3}]}", "{a: {b: 1, c: 3}}"),
+            ("a: {'<<': 5}", "{a: {<<: 5}}"),
+            ("a: !!str 5\nb: !!int '5'\n1: x", r#"{a: "5", b: 5, 1: "x"}"#),
+            ("a: |\n  x\n  y\n", r#"{a: "x\ny\n"}"#),
+        ];
+        for (text, want) in rows {
+            let document = parse(text, 0).unwrap_or_else(|e| panic!("{text}: {e:?}"));
+            assert_eq!(show(&document.root), want, "{text}");
+            assert_eq!(document.rest, None, "{text}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_found_where_they_stand() {
+        let rows = [
+            ("a: 1\nb: 2\na: 3", 3, "key \"a\" stands here and on line 1"),
+            ("a: &x [*x]", 1, "not complete yet"),
+            ("a: {<<: 5}", 1, "wants a map"),
+            ("[a]: 1", 1, "must be text"),
+            ("a:\n  b: *x", 2, "not YAML"),
+        ];
+        for (text, line, want) in rows {
+            let error = parse(text, 0).unwrap_err();
+            assert_eq!(error.at.line, line, "{text}");
+            assert!(error.what.contains(want), "{text}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn every_key_and_value_knows_its_place() {
+        let root = parse("a:\n  bc: d\n", 3).unwrap().root;
+        let Value::Map(map) = &root.value else { panic!() };
+        let Value::Map(inner) = &map.get("a").unwrap().value else { panic!() };
+        let entry = inner.entry("bc").unwrap();
+        assert_eq!(entry.at, At { source: 3, line: 2, column: 3 });
+        assert_eq!(entry.node.at, At { source: 3, line: 2, column: 7 });
+    }
+
+    #[test]
+    fn a_second_document_is_noticed_and_not_read() {
+        let document = parse("a: 1\n---\nb: [", 0).unwrap();
+        assert_eq!(show(&document.root), "{a: 1}");
+        assert_eq!(document.rest.map(|at| at.line), Some(2));
+    }
+
+    #[test]
+    fn flattened_keys_are_taken_apart_and_merged() {
+        let root = parse("a::b::c: 1\na::b::d: 2\ne: {f::g: 3}", 0).unwrap().root;
+        let Value::Map(map) = root.value else { panic!() };
+        let root = Node::new(At::default(), Value::Map(map.unflatten()));
+        assert_eq!(show(&root), "{a: {b: {c: 1, d: 2}}, e: {f::g: 3}}");
+    }
+}

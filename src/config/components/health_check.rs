@@ -1,5 +1,5 @@
-//! `health_check` extension (otlp 4.8), its first form; the form of the `useComponentStatus` gate is
-//! refused by name.
+//! `health_check` extension (otlp 4.8), its first form; the form of the `useComponentStatus` gate
+//! is refused by name.
 
 use super::otlp_receiver::{listen_address, server};
 use crate::config::plan::HealthCheck;

@@ -1,5 +1,5 @@
-//! Values of a [`Block`]: numbers, texts, durations, lists of them. Each reader takes a key and what
-//! an absent key means, checks the type, and records what took effect.
+//! Values of a [`Block`]: numbers, texts, durations, lists of them. Each reader takes a key and
+//! what an absent key means, checks the type, and records what took effect.
 
 use std::time::Duration;
 
