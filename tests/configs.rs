@@ -136,7 +136,8 @@ fn a_printed_configuration_loads_as_itself_and_hides_secrets() {
 
 /// Sections of a file of cases: a head, then lines.
 fn cases(file: &str) -> Vec<(String, String)> {
-    let text = fs::read_to_string(root().join("tests/configs").join(file)).unwrap();
+    let text =
+        fs::read_to_string(root().join("tests/configs").join(file)).expect("the cases are there");
     let sections = text.split("\n=== ").skip(1);
     let section = |s: &str| s.split_once('\n').map(|(head, body)| (head.into(), body.into()));
     sections.filter_map(section).collect()
