@@ -125,7 +125,13 @@ fn read_answer(client: &mut TcpStream) -> Answer {
 
 /// `None` at the end of the stream.
 fn read_byte(client: &mut TcpStream) -> io::Result<Option<u8>> {
-    client.bytes().next().transpose()
+    let mut byte = [0];
+    loop {
+        match client.read(&mut byte) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            read => return read.map(|n| (n == 1).then_some(byte[0])),
+        }
+    }
 }
 
 fn is_closed(client: &mut TcpStream) -> bool {
@@ -311,6 +317,9 @@ fn a_client_that_has_finished_sending_still_gets_its_answer() {
     }
 }
 
+/// What is sent, the status of the answer if there is one, and its body if that matters.
+type Ending = (&'static str, Vec<u8>, Option<u16>, Option<Vec<u8>>);
+
 #[test]
 fn what_cannot_be_answered_in_order_closes_the_connection() {
     let over = vec![7; 8 * BODY_BYTES_MAX];
@@ -322,7 +331,7 @@ fn what_cannot_be_answered_in_order_closes_the_connection() {
         "POST /v1/traces HTTP/1.1\r\nHost: x\r\n{PROTOBUF}Transfer-Encoding: chunked\r\n\r\nzz"
     );
     #[rustfmt::skip]
-    let cases: Vec<(&str, Vec<u8>, Option<u16>, Option<Vec<u8>>)> = vec![
+    let cases: Vec<Ending> = vec![
         ("too large", post(PROTOBUF, &over), Some(400), Some(too_large.clone())),
         ("too large chunked", chunked(&over), Some(400), Some(too_large)),
         ("unwanted", post("", &over), Some(415), None),

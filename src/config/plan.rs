@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 pub use crate::telemetry::HealthCheck;
+pub use crate::upstream::debug::{Options as DebugOptions, Verbosity};
 use crate::{otlp::Signal, route, rpc, runtime, telemetry, upstream};
 
 /// A whole configuration. Components that no pipeline uses are left out.
@@ -127,31 +128,4 @@ impl Resolver {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-}
-
-/// `debug` exporter.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DebugOptions {
-    /// `verbosity`.
-    pub verbosity: Verbosity,
-    /// First lines of each second that are written.
-    pub sampling_initial: u64,
-    /// Then each n-th.
-    pub sampling_thereafter: u64,
-    /// Through the log (true) or plain to [`Self::output_paths`].
-    pub use_internal_logger: bool,
-    /// `stdout`, `stderr` or files; empty with the internal logger.
-    pub output_paths: Vec<String>,
-}
-
-/// `debug.verbosity`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verbosity {
-    /// One line per request.
-    #[default]
-    Basic,
-    /// One line per item.
-    Normal,
-    /// Everything.
-    Detailed,
 }

@@ -33,6 +33,9 @@ const LINES_MAX: usize = 8192;
 /// Longest value of a field that is written whole, in bytes; peers choose some of them.
 const VALUE_BYTES_MAX: usize = 4096;
 
+/// Target of messages that are texts of several lines: the console shows them as they are.
+pub const TEXT: &str = "tracemill::text";
+
 /// Why logging cannot start.
 #[derive(Debug)]
 pub enum Error {
@@ -238,7 +241,7 @@ where
         write!(line, "{ts}\t{level}\t{caller}\t")?;
         for c in message.chars() {
             // A line is one line, and its columns are those of the format.
-            if c.is_control() {
+            if c.is_control() && event.metadata().target() != TEXT {
                 write!(line, "{}", c.escape_default())?;
             } else {
                 line.write_char(c)?;
@@ -429,6 +432,9 @@ mod tests {
         let text = lines(&options, || tracing::warn!("two\nlines"));
         assert!(text.starts_with("2026-11-22T11:39:09.095Z\twarn\ttelemetry/log.rs:"), "{text}");
         assert!(text.ends_with("\ttwo\\nlines\n"), "{text}");
+
+        let text = lines(&options, || tracing::warn!(target: TEXT, "two\nlines"));
+        assert!(text.ends_with("\ttwo\nlines\n"), "{text}");
         options.log_json = true;
         let text = lines(&options, || tracing::error!("two\nlines"));
         assert!(text.ends_with(",\"msg\":\"two\\nlines\"}\n"), "{text}");

@@ -1,8 +1,10 @@
 //! Sending and hearing back, for both roles: a bounded [`queue`] per endpoint, the [`replies`] that
 //! wait for what is in it, the [`link`] to the endpoint, and the [`lane`] that drives the three.
+//! Beside them [`debug`], which sends nowhere and only tells.
 
 pub mod backoff;
 pub mod batch;
+pub mod debug;
 pub mod lane;
 pub mod link;
 pub mod options;
