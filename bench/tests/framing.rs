@@ -1,4 +1,6 @@
 //! The hand-written framing against the `h2` crate, in both roles, through the real binary.
+#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::cast_possible_truncation, reason = "small numbers")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;

@@ -309,6 +309,7 @@ impl<'a> Load<'a> {
     fn settle_one(&mut self, request: Request, outcome: Outcome, now: u64) {
         let spans = self.cx.bodies.spans(request.number);
         let measured = request.intended >= self.measured_from;
+        let sdk = self.options.retry == Retry::Sdk;
         match outcome {
             Outcome::Ok { rejected } => {
                 let bytes = self.cx.bodies.message_bytes(request.number);
@@ -319,10 +320,11 @@ impl<'a> Load<'a> {
                 self.stats.unprocessed += 1;
                 self.pace.retry(request, now);
             }
+            // An SDK sees UNAVAILABLE, and sends again what may have arrived.
+            Outcome::Lost if sdk && self.pace.back_off(request, now) => self.stats.retries += 1,
             Outcome::Lost => self.stats.lose(spans),
             Outcome::Status { code, retry_info, message } => {
-                let again = self.options.retry == Retry::Sdk
-                    && crate::wire::grpc::may_retry(code, retry_info);
+                let again = sdk && crate::wire::grpc::may_retry(code, retry_info);
                 if again && self.pace.back_off(request, now) {
                     self.stats.retries += 1;
                     return;

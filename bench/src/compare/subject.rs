@@ -1,7 +1,7 @@
 //! What is measured: the relay, tracemill or the collector, as a process of its own.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -29,6 +29,8 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
+    /// Held, so that what it prints has somewhere to go.
+    output: Option<BufReader<ChildStdout>>,
 }
 
 impl Running {
@@ -38,23 +40,33 @@ impl Running {
         let spawned = command.spawn();
         process::pin(back).map_err(|e| e.to_string())?;
         let program = command.get_program().to_string_lossy().into_owned();
-        Ok(Self { child: spawned.map_err(|e| format!("{program}: {e}"))? })
+        Ok(Self { child: spawned.map_err(|e| format!("{program}: {e}"))?, output: None })
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// The addresses that a `--json` command of this program says first, and the rest of its
-    /// output.
-    pub(crate) fn listening(&mut self) -> Result<(Vec<String>, BufReader<ChildStdout>), String> {
+    /// The addresses that a `--json` command of this program says first.
+    pub(crate) fn listening(&mut self) -> Result<Vec<String>, String> {
         let stdout = self.child.stdout.take().ok_or("no output")?;
         let mut reader = BufReader::new(stdout);
         let mut line = String::new();
         reader.read_line(&mut line).map_err(|e| e.to_string())?;
         let said: serde_json::Value = serde_json::from_str(&line).map_err(|e| e.to_string())?;
         let addresses = said["listening"].as_array().into_iter().flatten();
-        Ok((addresses.filter_map(|a| a.as_str()).map(str::to_owned).collect(), reader))
+        self.output = Some(reader);
+        Ok(addresses.filter_map(|a| a.as_str()).map(str::to_owned).collect())
+    }
+
+    /// Ends it, and gives the summary that it prints then.
+    pub(crate) fn summary(&mut self) -> Result<serde_json::Value, String> {
+        self.stop();
+        let mut text = String::new();
+        if let Some(output) = &mut self.output {
+            output.read_to_string(&mut text).map_err(|e| e.to_string())?;
+        }
+        serde_json::from_str(text.trim()).map_err(|e| format!("summary: {e}: {text}"))
     }
 
     /// Asks it to end, and waits for a while.
@@ -104,8 +116,7 @@ pub(crate) fn start(
         let mut command = Command::new(tool()?);
         command.args(["relay", "--json", "--listen", "127.0.0.1:0", "--to", &backends[0]]);
         let mut running = Running::start(command.stdout(Stdio::piped()), cpu, back)?;
-        let (mut addresses, _) = running.listening()?;
-        let endpoint = addresses.pop().ok_or("the relay does not listen")?;
+        let endpoint = running.listening()?.pop().ok_or("the relay does not listen")?;
         return Ok((running, endpoint));
     }
     let endpoint = SocketAddr::from(([127, 0, 0, 1], free_port()?));

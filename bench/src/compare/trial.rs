@@ -1,7 +1,6 @@
 //! One trial: fresh processes, one run of the generator, what all of them say.
 
 use std::fs;
-use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -70,9 +69,11 @@ pub(crate) fn run(options: &Options, kind: Kind, cell: &Cell) -> Result<Trial, S
 
     let mut command = Command::new(subject::tool()?);
     command.args(["sink", "--json", "--quiet", "--cpu", &options.cpu_load.to_string()]);
+    // A trace spans two neighbouring requests, so a table that fits the cache is enough.
+    command.args(["--traces-max", "131072"]);
     command.arg("--listen").args(vec!["127.0.0.1:0"; endpoints]).stdout(Stdio::piped());
     let mut sink = Running::start(&mut command, options.cpu_load, options.cpu_load)?;
-    let (backends, mut sink_output) = sink.listening()?;
+    let backends = sink.listening()?;
 
     let (mut subject, endpoint) = subject::start(options, kind, &backends, &scratch.0)?;
     let mut trial = if cell.connections == 0 {
@@ -81,10 +82,7 @@ pub(crate) fn run(options: &Options, kind: Kind, cell: &Cell) -> Result<Trial, S
         load(options, cell, &endpoint, &subject)?
     };
     subject.stop();
-    sink.stop();
-    let mut text = String::new();
-    sink_output.read_to_string(&mut text).map_err(|e| e.to_string())?;
-    let got: Value = serde_json::from_str(text.trim()).map_err(|e| format!("sink: {e}"))?;
+    let got = sink.summary()?;
     let spans = got["spans"].as_u64().unwrap_or(0);
     trial.missing_spans -= spans as i64;
     trial.split_traces = got["split_traces"].as_u64().unwrap_or(0);

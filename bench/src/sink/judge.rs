@@ -221,19 +221,21 @@ impl Judge {
     /// The summary for people.
     pub(crate) fn text(&self, seconds: f64) -> String {
         let mut out = format!(
-            "{:<24}{:>12}{:>14}{:>7}{:>10}{:>9}  end to end\n",
-            "address", "requests", "spans", "share", "MiB", "invalid"
+            "{:<24}{:>6}{:>12}{:>14}{:>7}{:>10}{:>9}{:>9}  end to end\n",
+            "address", "conns", "requests", "spans", "share", "MiB", "invalid", "faulted"
         );
         let total = self.spans_total().max(1) as f64;
         for t in &self.tallies {
             out += &format!(
-                "{:<24}{:>12}{:>14}{:>6.1}%{:>10.1}{:>9}  {}\n",
+                "{:<24}{:>6}{:>12}{:>14}{:>6.1}%{:>10.1}{:>9}{:>9}  {}\n",
                 t.address,
+                t.connections,
                 report::thousands(t.requests),
                 report::thousands(t.spans),
                 100.0 * t.spans as f64 / total,
                 t.bytes as f64 / 1048576.0,
                 t.invalid,
+                t.faulted,
                 report::latency_text(&t.latency),
             );
         }
