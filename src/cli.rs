@@ -15,6 +15,8 @@ pub enum Command {
     Demo {
         /// How long traffic is sent.
         duration: Duration,
+        /// Spans per second; `None` takes what suits the machine.
+        rate: Option<u32>,
     },
     /// Run a configuration.
     Run(Request),
@@ -69,6 +71,9 @@ enum Subcommands {
         #[arg(long = "for", value_name = "DURATION", default_value = "10s")]
         #[arg(value_parser = duration)]
         duration: Duration,
+        /// Spans per second [default: 50000 for each CPU, at most 100000]
+        #[arg(long, value_name = "SPANS", value_parser = clap::value_parser!(u32).range(1..))]
+        rate: Option<u32>,
     },
     /// Say everything that is wrong with a configuration, with file, line and key.
     ///
@@ -112,7 +117,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Command {
 fn try_parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
     let Arguments { config, command } = Arguments::try_parse_from(arguments)?;
     Ok(match command {
-        Some(Subcommands::Demo { duration }) => Command::Demo { duration },
+        Some(Subcommands::Demo { duration, rate }) => Command::Demo { duration, rate },
         Some(Subcommands::Validate(config)) => {
             Command::Inspect(Inspection::Validate(config.into()))
         }
@@ -122,7 +127,7 @@ fn try_parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, c
         Some(Subcommands::Components) => Command::Inspect(Inspection::Components),
         None => match Request::from(config) {
             request if request == Request::default() => {
-                Command::Demo { duration: Duration::from_secs(10) }
+                Command::Demo { duration: Duration::from_secs(10), rate: None }
             }
             request => Command::Run(request),
         },
@@ -203,10 +208,14 @@ mod tests {
             configs: configs.iter().map(|c| (*c).to_owned()).collect(),
             ..Request::default()
         };
-        let seconds = |s| Command::Demo { duration: Duration::from_secs(s) };
+        let seconds = |s| Command::Demo { duration: Duration::from_secs(s), rate: None };
         let rows = [
             ("tracemill", seconds(10)),
             ("tracemill demo --for 90s", seconds(90)),
+            (
+                "tracemill demo --rate 7",
+                Command::Demo { duration: Duration::from_secs(10), rate: Some(7) },
+            ),
             ("tracemill --config a --config=b", Command::Run(request(&["a", "b"]))),
             (
                 "tracemill validate --config a",
@@ -228,7 +237,12 @@ mod tests {
             feature_gates: vec!["-x,y".into()],
         };
         assert_eq!(all, Command::Run(want));
-        for line in ["tracemill demo --for 10", "tracemill nonsense", "tracemill --confg a"] {
+        for line in [
+            "tracemill demo --for 10",
+            "tracemill demo --rate 0",
+            "tracemill nonsense",
+            "tracemill --confg a",
+        ] {
             assert!(parsed(line).is_err(), "{line}");
         }
     }

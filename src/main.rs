@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use tracemill::cli::{self, Command};
-use tracemill::control;
+use tracemill::{control, demo};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -11,7 +11,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
         Command::Inspect(inspection) => cli::inspect(&inspection),
-        Command::Demo { .. } => ExitCode::FAILURE,
+        Command::Demo { duration, rate } => demo::run(demo::Options { duration, rate }),
         Command::Run(request) => match cli::load(&request) {
             Ok(loaded) => control::serve::run(loaded),
             Err(code) => code,

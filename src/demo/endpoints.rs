@@ -1,0 +1,132 @@
+//! Backends: gRPC servers on a core of their own that show every request to the [`Judge`].
+
+use std::cell::Cell;
+use std::net::TcpStream;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use super::judge::Judge;
+use crate::net::Stream;
+use crate::otlp::{Signal, reply};
+use crate::rpc::grpc_server::{self, Server};
+use crate::rpc::service::{Call, Service};
+use crate::rpc::{GrpcServerOptions, Status};
+use crate::runtime::clock;
+use crate::runtime::drain::Drain;
+use crate::runtime::executor::{self, Seat};
+use crate::runtime::lease::{Lease, Limit, Purse};
+use crate::runtime::mailbox::{Receiver, Sender, mailbox};
+
+/// Connections that may wait for the core.
+const INBOX_MAX: usize = 256;
+/// Memory for requests that are arriving, all endpoints together.
+const MEMORY_BYTES_MAX: u64 = 256 << 20;
+
+/// A connection, or the end.
+enum Message {
+    Connection { endpoint: u8, socket: TcpStream },
+    Stop,
+}
+
+/// The endpoints, from outside. They end when this is dropped.
+pub(super) struct Endpoints {
+    judge: Arc<Mutex<Judge>>,
+    inbox: Sender<Message>,
+    /// Accepts connections for as long as it lives.
+    _doors: JoinSet<()>,
+}
+
+impl Endpoints {
+    /// Serves the sockets, the first of them as endpoint 0.
+    pub(super) fn start(
+        sockets: Vec<std::net::TcpListener>,
+        judge: Judge,
+    ) -> std::io::Result<Self> {
+        let judge = Arc::new(Mutex::new(judge));
+        let (inbox, messages) = mailbox(INBOX_MAX);
+        let seat = Seat { name: "demo-endpoints".into(), cpu: None, spin: Duration::ZERO };
+        let (seen, count) = (Arc::clone(&judge), sockets.len());
+        executor::spawn(seat, move || serve(seen, count, messages))?;
+        let mut doors = JoinSet::new();
+        for (endpoint, socket) in (0u8..).zip(sockets) {
+            doors.spawn(accept(TcpListener::from_std(socket)?, endpoint, inbox.clone()));
+        }
+        Ok(Self { judge, inbox, _doors: doors })
+    }
+
+    /// What has arrived.
+    pub(super) fn judge(&self) -> MutexGuard<'_, Judge> {
+        lock(&self.judge)
+    }
+}
+
+impl Drop for Endpoints {
+    fn drop(&mut self) {
+        // A full box means that the core has ended.
+        let _ = self.inbox.send(Message::Stop);
+    }
+}
+
+fn lock(judge: &Mutex<Judge>) -> MutexGuard<'_, Judge> {
+    judge.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn accept(listener: TcpListener, endpoint: u8, inbox: Sender<Message>) {
+    while let Ok((socket, _)) = listener.accept().await {
+        let Ok(socket) = socket.into_std() else { continue };
+        if inbox.send(Message::Connection { endpoint, socket }).is_err() {
+            tracing::warn!("A backend of the demonstration refuses a connection.");
+        }
+    }
+}
+
+/// The core: all endpoints, until it is told to stop.
+async fn serve(judge: Arc<Mutex<Judge>>, count: usize, mut inbox: Receiver<Message>) {
+    let memory = Purse::new(Lease::new(Limit::new(MEMORY_BYTES_MAX), 1 << 20));
+    let connections = Rc::new(Cell::new(0));
+    let server = |number| {
+        Rc::new(Server {
+            service: Endpoint { number, judge: Arc::clone(&judge) },
+            options: GrpcServerOptions::default(),
+            memory: memory.clone(),
+            drain: Drain::default(),
+            connections: Rc::clone(&connections),
+        })
+    };
+    let servers: Vec<_> = (0u8..).take(count).map(server).collect();
+    while let Message::Connection { endpoint, socket } = inbox.recv().await {
+        let Ok(stream) = Stream::adopt(socket) else { continue };
+        let server = Rc::clone(&servers[usize::from(endpoint)]);
+        executor::detach(async move {
+            if let Err(e) = grpc_server::serve(stream, server).await {
+                tracing::debug!("A connection of a demonstration's backend ended: {e}");
+            }
+        });
+    }
+}
+
+/// One endpoint.
+struct Endpoint {
+    number: u8,
+    judge: Arc<Mutex<Judge>>,
+}
+
+impl Service for Endpoint {
+    fn method(&self, path: &str) -> Option<usize> {
+        (path == Signal::Traces.grpc_path()).then_some(0)
+    }
+
+    fn has_service(&self, name: &str) -> bool {
+        Signal::Traces.grpc_path()[1..].strip_suffix("/Export") == Some(name)
+    }
+
+    async fn call(&self, call: Call) -> Result<Bytes, Status> {
+        lock(&self.judge).request(self.number, &call.message, clock::unix_nanos());
+        Ok(Bytes::from_static(reply::FULL_SUCCESS))
+    }
+}
