@@ -1,7 +1,7 @@
 //! ROLE: one core of the router. A request walks the rooms in this order:
 //!
 //! ```text
-//! net ─▶ rpc ─▶ otlp::scan ─▶ route::split ─▶ room in every lane ─▶ copy ─▶ reply when acknowledged
+//! net ─▶ rpc ─▶ otlp::scan ─▶ route::split ─▶ room in every lane ─▶ copy ─▶ reply when owned
 //! ```
 //!
 //! Invariants: nothing is copied before room is reserved everywhere; a request is answered OK only
@@ -188,7 +188,7 @@ impl Router {
     }
 
     /// Some endpoints have no room. A dead one must not stop the others: it is waited for only if
-    /// it answers. Then the others' parts go, unless all lack room or the user wants all or nothing.
+    /// it answers. Then the others' parts go, unless all lack room or the user wants all or none.
     fn may_go_in_part(
         &self,
         outlets: &[Outlet],

@@ -1,5 +1,6 @@
 //! Time as a value. Nothing here reads a clock: `runtime::clock` does, once per
 //! wake-up, and everything else takes `now` as an argument.
+#![forbid(unsafe_code)]
 
 use std::ops::{Add, Sub};
 use std::time::Duration;

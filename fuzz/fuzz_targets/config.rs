@@ -1,3 +1,4 @@
+//! Configurations as text.
 #![no_main]
 
 #[path = "../../tests/config_text/body.rs"]

@@ -42,7 +42,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A call that still runs this long after the call to finish loses its connection.
 const FINISH_GRACE: Duration = Duration::from_secs(10);
-/// How long, and for how many bytes, we hear out a peer that is still sending after our last answer:
+/// How long, and for how many bytes, we hear out a peer that still sends after our last answer:
 /// closing at once would reset the connection and could take the answer with it.
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_BYTES_MAX: usize = 1 << 20;

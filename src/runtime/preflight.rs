@@ -92,7 +92,8 @@ fn raise(resource: libc::__rlimit_resource_t) -> u64 {
 
 #[expect(unsafe_code, reason = "the question is whether this one system call is allowed")]
 fn try_ring() -> io::Result<()> {
-    // `struct io_uring_params` is 120 bytes and may be all zero: no flags, default completion queue.
+    // `struct io_uring_params` is 120 bytes and may be all zero: no flags, the default completion
+    // queue.
     let mut params = [0u32; 30];
     // SAFETY: the kernel reads and writes at most 120 bytes at the pointer, which is the array's
     // size; the descriptor it returns is ours alone and closed at once.

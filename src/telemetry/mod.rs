@@ -5,6 +5,7 @@
 //! leave through a bounded buffer and a thread of their own, so writing never blocks a core.
 //!
 //! Not here: what is counted and when, and any clock: time is an argument.
+#![forbid(unsafe_code)]
 
 mod histogram;
 pub mod http;

@@ -1,6 +1,7 @@
 //! Scan and split against two oracles: prost, which decodes everything, and a naive cutter that
 //! works on lists of fields. Requests are made at random and then written oddly (`odd.rs`): any
-//! field order, padded varints, unknown fields and groups, repeated fields, empty messages, field 1000.
+//! field order, padded varints, unknown fields and groups, repeated fields, empty messages,
+//! field 1000.
 //!
 //! Where we differ from prost on purpose, and agree with the collector:
 //! - text is not checked to be UTF-8;
