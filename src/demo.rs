@@ -267,13 +267,17 @@ fn cpu_of(running: &Running) -> Duration {
 fn epilogue(sent: &Sent, rate: f64, duration: Duration) -> String {
     let mut out = String::new();
     if sent.lag > duration / 10 {
+        let carried = sent.spans as f64 / duration.as_secs_f64().max(1.0);
         out = format!(
-            "\nThis machine did not carry {} spans/s; a calmer rate: tracemill demo --rate {}\n",
+            "\nThis machine carried {} spans/s, not {}; for calmer times: \
+             tracemill demo --rate {:.0}\n",
+            count(carried),
             count(rate),
-            (rate * 0.5).round()
+            carried / 2.0
         );
     }
     out + "\nHow to go on: configs/router.yaml is such a configuration, with comments.\n  \
+           tracemill demo --rate 1000000      under load, where a span costs far less CPU\n  \
            tracemill --config FILE            runs a collector's configuration\n  \
            tracemill validate --config FILE   says what is wrong with it\n"
 }

@@ -155,11 +155,11 @@ impl Core {
         due
     }
 
-    /// Requests in all, if it is time to stop: whole rounds.
+    /// Requests in all, if it is time to stop: whole rounds, at least one.
     fn end(&self) -> Option<u64> {
         if self.end.get().is_none() && self.stop.load(Relaxed) {
             let round = self.traffic.borrow().round();
-            self.end.set(Some(self.begun.get().next_multiple_of(round)));
+            self.end.set(Some(self.begun.get().max(1).next_multiple_of(round)));
         }
         self.end.get()
     }

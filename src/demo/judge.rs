@@ -156,18 +156,18 @@ impl Judge {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::demo::traffic::Traffic;
     use crate::route::{Generation, Split};
     use crate::rpc::frame::PREFIX_BYTES;
 
-    fn names() -> Vec<String> {
+    pub(in crate::demo) fn names() -> Vec<String> {
         (1..=4).map(|n| format!("127.0.0.1:{n}")).collect()
     }
 
     /// Cuts a round as the router does and gives each part to endpoint `f(owner)`.
-    fn judged(f: impl Fn(u16) -> u8) -> (Judge, u64, u64) {
+    pub(in crate::demo) fn judged(f: impl Fn(u16) -> u8) -> (Judge, u64, u64) {
         let ring = Ring::new(Generation::V3, &names());
         let mut judge = Judge::new(&names(), ring.clone());
         let mut traffic = Traffic::new(3);

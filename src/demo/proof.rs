@@ -192,3 +192,67 @@ fn hottest(of: &[f64]) -> f64 {
 fn whole(n: u64) -> String {
     count(n as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::judge::tests::judged;
+
+    /// Everything as it should be, for what `judge` has seen.
+    fn good(judge: &Judge, digest: u64) -> (Sent, Counters) {
+        let (spans, traces) = (judge.spans(), judge.traces);
+        let sent = Sent { traces, spans, acknowledged: spans, digest, ..Sent::default() };
+        let lanes = judge.tallies().iter().map(|t| [t.spans, t.spans, 0, 0]).collect();
+        (sent, Counters { accepted: spans, refused: 0, lanes })
+    }
+
+    /// Names of the claims that are wrong, which must be those that the verdict rests on.
+    fn wrong(judge: &Judge, sent: &Sent, counters: &Counters, abandoned: u64) -> Vec<String> {
+        let cpu = Duration::from_millis(1);
+        let (text, holds) = Outcome { sent, judge, counters, abandoned, cpu }.prove();
+        let claims = text.lines().filter_map(|l| l.trim_start().strip_prefix("WRONG "));
+        let names: Vec<_> =
+            claims.map(|l| l.split(' ').next().unwrap_or_default().to_owned()).collect();
+        assert_eq!(holds, names.is_empty(), "{text}");
+        assert_eq!(text.contains("Every promise was kept."), holds, "{text}");
+        names
+    }
+
+    #[test]
+    fn each_kind_of_loss_or_error_breaks_its_promise() {
+        let (judge, _, digest) = judged(|owner| u8::try_from(owner).unwrap());
+        type Harm = fn(&mut Sent, &mut Counters);
+        let table: [(&str, Harm, &[&str]); 9] = [
+            ("nothing", |_, _| (), &[]),
+            ("a span is missing", |s, _| s.spans += 1, &["spans"]),
+            ("another span came", |s, _| s.digest ^= 1, &["spans"]),
+            ("a trace is missing", |s, _| s.traces += 1, &["traces"]),
+            ("an answer is missing", |s, _| s.acknowledged -= 1, &["counters"]),
+            ("the router refused", |_, c| c.refused += 1, &["counters"]),
+            ("an endpoint got less than was sent", |_, c| c.lanes[0][1] += 1, &["counters"]),
+            ("a span was lost", |_, c| c.lanes[1][2] += 1, &["counters"]),
+            ("a span is held", |_, c| c.lanes[2][3] += 1, &["counters"]),
+        ];
+        for (name, harm, want) in table {
+            let (mut sent, mut counters) = good(&judge, digest);
+            harm(&mut sent, &mut counters);
+            assert_eq!(wrong(&judge, &sent, &counters, 0), want, "{name}");
+        }
+        let (sent, counters) = good(&judge, digest);
+        assert_eq!(wrong(&judge, &sent, &counters, 1), ["counters"]);
+    }
+
+    #[test]
+    fn a_swap_of_two_endpoints_is_a_wrong_placement_although_no_trace_is_split() {
+        let (judge, _, digest) = judged(|owner| [1, 0, 2, 3][usize::from(owner)]);
+        let (sent, counters) = good(&judge, digest);
+        assert_eq!(wrong(&judge, &sent, &counters, 0), ["placement"]);
+    }
+
+    #[test]
+    fn nothing_sent_proves_nothing() {
+        let empty = Judge::new(&[], crate::route::Ring::new(crate::route::Generation::V3, &[]));
+        let (sent, counters) = good(&empty, 0);
+        assert_eq!(wrong(&empty, &sent, &counters, 0), ["spans"]);
+    }
+}
