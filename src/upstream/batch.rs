@@ -170,11 +170,11 @@ impl Batch {
         (first, second)
     }
 
-    /// Cuts out the parts whose clients have been told that they failed, and returns them with
-    /// their lengths in bytes.
-    pub fn forget_abandoned(&mut self, replies: &Replies) -> Vec<(Part, u64)> {
-        let gone = |p: &Part| p.ticket.is_some_and(|t| !replies.is_open(t));
-        if !self.parts.iter().any(gone) {
+    /// Cuts out the parts that somebody waits for and that are `gone`, and returns them with their
+    /// lengths in bytes.
+    pub fn cut(&mut self, gone: impl Fn(Ticket) -> bool) -> Vec<(Part, u64)> {
+        let gone = |p: &Part| p.ticket.is_some_and(&gone);
+        if !self.parts.iter().any(&gone) {
             return Vec::new();
         }
         let (dropped, kept): (Vec<usize>, Vec<usize>) =

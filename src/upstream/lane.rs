@@ -92,6 +92,7 @@ impl Lane {
             leaving: false,
             alarm: Alarm::default(),
             turn: 0,
+            unreachable: None,
             quiet: Quiet::new(LOG_INTERVAL),
         };
         executor::detach(driver.run());
@@ -151,6 +152,8 @@ struct Driver {
     leaving: bool,
     alarm: Alarm,
     turn: usize,
+    /// Why the last attempt to connect failed.
+    unreachable: Option<Status>,
     quiet: Quiet,
 }
 
@@ -224,7 +227,17 @@ impl Driver {
 
     fn open(&mut self, now: Instant) -> bool {
         let mut link = self.shared.link.borrow_mut();
-        if self.shared.queue.borrow().is_empty() || !link.may_connect(now) {
+        if !link.may_connect(now) {
+            // Fail fast, as gRPC does while a channel backs off.
+            let mut queue = self.shared.queue.borrow_mut();
+            if queue.keeps_waiting()
+                && let Some(why) = &self.unreachable
+            {
+                queue.unreachable(now, why, &mut self.replies.borrow_mut());
+            }
+            return false;
+        }
+        if self.shared.queue.borrow().is_empty() {
             return false;
         }
         link.connecting();
@@ -243,6 +256,7 @@ impl Driver {
         let text = format!("connection error: desc = \"transport: Error while dialing: {e}\"");
         let status = Status::new(Code::Unavailable, text);
         self.shared.queue.borrow_mut().unreachable(now, &status, &mut self.replies.borrow_mut());
+        let status = self.unreachable.insert(status);
         if let Some(suppressed) = self.quiet.admit(now) {
             let Target { exporter, endpoint, signal } = &self.shared.target;
             tracing::warn!(
@@ -252,7 +266,7 @@ impl Driver {
                 endpoint = %endpoint,
                 error = %status.message,
                 suppressed,
-                "The endpoint cannot be reached. Its data is queued and will be retried."
+                "The endpoint cannot be reached."
             );
         }
     }

@@ -54,6 +54,8 @@ pub struct Queue {
     calls_max: usize,
     hold: Hold,
     suspect_after: Duration,
+    /// When the endpoint was last heard of.
+    answered_at: Instant,
     leases: Vec<Lease>,
     open: Option<Batch>,
     ready: VecDeque<Batch>,
@@ -116,6 +118,7 @@ impl Queue {
             calls_max: setup.calls_max.max(1),
             hold: setup.hold,
             suspect_after: setup.suspect_after,
+            answered_at: Instant(0),
             leases: setup.leases,
             open: None,
             ready: VecDeque::new(),
@@ -312,6 +315,7 @@ impl Queue {
         let Some(at) = self.flying.iter().position(|f| f.key == key) else { return };
         let Flight { since, mut batch, .. } = self.flying.swap_remove(at);
         self.stats.answered(now.since(since), result.is_ok());
+        self.answered_at = now;
         match result {
             Ok(rejected) => {
                 self.trouble = None;
@@ -412,6 +416,12 @@ impl Queue {
     #[must_use]
     pub fn size_used(&self) -> u64 {
         self.leases.first().map_or(0, Lease::used)
+    }
+
+    /// Whether clients wait for parts that have never been tried.
+    #[must_use]
+    pub fn keeps_waiting(&self) -> bool {
+        self.hold == Hold::Hard && (self.open.is_some() || !self.ready.is_empty())
     }
 
     /// Calls in flight.

@@ -47,6 +47,8 @@ struct Entry {
     failure: Option<Status>,
     waker: Option<Waker>,
     live: bool,
+    /// When the client is told, whatever is known.
+    bound_at: Option<Instant>,
     /// The client left before it was answered; the entry stays until its hard parts are settled.
     left: bool,
 }
@@ -103,7 +105,7 @@ impl Replies {
         }
         let entry = &mut self.entries[slot as usize];
         let generation = entry.generation.wrapping_add(1);
-        *entry = Entry { generation, live: true, ..Entry::default() };
+        *entry = Entry { generation, live: true, bound_at, ..Entry::default() };
         let ticket = Ticket { slot, generation };
         self.deadline_at(own_at, ticket, Deadline::Own);
         // A client can set a bound that never comes.
@@ -146,6 +148,13 @@ impl Replies {
     #[must_use]
     pub fn is_open(&self, ticket: Ticket) -> bool {
         is_open(&self.entries, ticket)
+    }
+
+    /// Whether the client will have been answered by `at`.
+    #[must_use]
+    pub fn ends_before(&self, ticket: Ticket, at: Instant) -> bool {
+        let entry = &self.entries[ticket.slot as usize];
+        is_open(&self.entries, ticket) && entry.bound_at.is_some_and(|bound| bound < at)
     }
 
     /// One more part is under way.

@@ -27,8 +27,9 @@ impl Queue {
             if batch.parts.is_empty() {
                 continue;
             }
-            if self.retry.is_none() {
-                self.lose(&batch, Loss::Code(status.code), Some(status), replies);
+            if self.retry.is_none() || self.hold == Hold::Hard {
+                // An attempt that failed: its clients need not wait for a link to hear of it.
+                self.retry(now, batch, status, replies);
                 continue;
             }
             batch.first_attempt.get_or_insert(now);
@@ -70,7 +71,8 @@ impl Queue {
         }
         let held = self.ready.front().or(self.open.as_ref()).map(|b| b.since);
         let oldest = self.flying.iter().map(|f| f.since).chain(held).min()?;
-        Some(oldest + self.suspect_after)
+        // One that answers other calls is slow or overloaded, and not in trouble.
+        Some(oldest.max(self.answered_at) + self.suspect_after)
     }
 
     /// A call failed in a way that may pass.
@@ -100,10 +102,36 @@ impl Queue {
         if self.give_up_time(&batch).is_some_and(|last| due > last) {
             return self.lose(&batch, Loss::Elapsed, Some(status), replies);
         }
+        self.tell_hopeless(due, &mut batch, status, replies);
+        if batch.parts.is_empty() {
+            return;
+        }
+        batch.first_attempt.get_or_insert(now);
         batch.compact();
         self.own(&mut batch, replies);
         self.note_age(&batch);
         self.wait(Waiting { due, not_before: now + asked, batch });
+    }
+
+    /// A client whose bound comes before the next attempt hears of the failure now, as the collector
+    /// does ("request will be cancelled before next retry").
+    fn tell_hopeless(
+        &mut self,
+        due: Instant,
+        batch: &mut Batch,
+        status: &Status,
+        replies: &mut Replies,
+    ) {
+        if self.hold == Hold::Soft {
+            return;
+        }
+        for (part, bytes) in batch.cut(|ticket| replies.ends_before(ticket, due)) {
+            if let Some(ticket) = part.ticket {
+                replies.fail(ticket, Hold::Hard, status);
+            }
+            self.unreserve(part.items, bytes);
+            self.stats.lose(Loss::Code(status.code), part.items);
+        }
     }
 
     fn wait(&mut self, waiting: Waiting) {
@@ -169,7 +197,7 @@ impl Queue {
         if self.hold == Hold::Soft {
             return;
         }
-        for (part, bytes) in batch.forget_abandoned(replies) {
+        for (part, bytes) in batch.cut(|ticket| !replies.is_open(ticket)) {
             self.unreserve(part.items, bytes);
             self.stats.lose(Loss::Abandoned, part.items);
         }
