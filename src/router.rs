@@ -27,6 +27,7 @@ use crate::upstream::outlet::{self, Offer, Outlet, Site};
 use crate::upstream::replies::Ticket;
 
 pub mod core;
+pub mod debug;
 pub mod snapshot;
 
 use snapshot::{Received, Snapshot};
@@ -62,7 +63,7 @@ struct State {
     ways: Vec<Way>,
     index: Index,
     offers: Vec<Offer>,
-    debug: Vec<snapshot::DebugSink>,
+    debug: Vec<debug::Sink>,
     quiet: Quiet,
 }
 
@@ -96,7 +97,7 @@ impl Router {
     #[must_use]
     pub fn new(
         outlets: Vec<Outlet>,
-        debug: Vec<snapshot::DebugSink>,
+        debug: Vec<debug::Sink>,
         ways: Vec<Way>,
         site: Site,
         memory: Purse,
@@ -232,7 +233,7 @@ impl Router {
         }
         let items = index.count();
         for &at in &ways[way].debugs[signal as usize] {
-            debug[at].show(now, signal, &call.message, index);
+            debug[at].show(now, signal, &call.message);
         }
         // With several exporters one item can be rejected several times.
         Taken::Yes { ticket, items, rejected: rejected.min(items), why }

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tokio::sync::oneshot;
 
-use super::snapshot::{DebugSink, Snapshot};
+use super::debug::Sink;
+use super::snapshot::Snapshot;
 use super::{Inlet, Router, Rules, Way};
 use crate::config::Plan;
 use crate::config::plan::{ExporterKind, LoadBalancing};
@@ -224,8 +225,10 @@ fn router(blueprint: &Blueprint, core: usize, memory: Purse) -> Router {
     let debugs = plan
         .exporters
         .iter()
-        .filter(|e| matches!(e.kind, ExporterKind::Debug(_)))
-        .map(|e| DebugSink { id: e.id.clone() })
+        .filter_map(|e| match &e.kind {
+            ExporterKind::Debug(options) => Some(Sink::new(&e.id, options)),
+            _ => None,
+        })
         .collect();
     let ways = (0..plan.receivers.len()).map(|at| way(plan, at)).collect();
     Router::new(outlets, debugs, ways, site, memory, rules)

@@ -87,23 +87,3 @@ pub fn lane(lane: &Lane) -> LaneSnapshot {
         connections: u32::from(lane.is_up()),
     }
 }
-
-/// A `debug` exporter.
-#[derive(Debug)]
-pub struct DebugSink {
-    /// Component id.
-    pub id: String,
-}
-
-impl DebugSink {
-    /// Shows a request.
-    pub fn show(
-        &mut self,
-        _now: crate::time::Instant,
-        signal: Signal,
-        _body: &[u8],
-        index: &crate::otlp::Index,
-    ) {
-        tracing::info!(otelcol.component.id = %self.id, items = index.count(), "{}", signal.name());
-    }
-}

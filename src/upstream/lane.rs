@@ -213,6 +213,7 @@ impl Driver {
                     self.wire = Wire::Up(Box::new(connection));
                     self.leaving = false;
                     self.shared.link.borrow_mut().connected(now);
+                    self.shared.queue.borrow_mut().reachable(now);
                     true
                 }
                 Poll::Ready(Err(e)) => {

@@ -150,11 +150,12 @@ impl Replies {
         is_open(&self.entries, ticket)
     }
 
-    /// Whether the client will have been answered by `at`.
+    /// Whether the client waits and will have been answered before `at`.
     #[must_use]
     pub fn ends_before(&self, ticket: Ticket, at: Instant) -> bool {
         let entry = &self.entries[ticket.slot as usize];
-        is_open(&self.entries, ticket) && entry.bound_at.is_some_and(|bound| bound < at)
+        let waits = is_open(&self.entries, ticket) && !entry.left;
+        waits && entry.bound_at.is_some_and(|bound| bound < at)
     }
 
     /// One more part is under way.

@@ -46,6 +46,11 @@ impl Queue {
         self.check();
     }
 
+    /// There is a connection again: the next retry need not wait any longer.
+    pub fn reachable(&mut self, now: Instant) {
+        self.hurry(now);
+    }
+
     /// To be called at each wake-up. An endpoint that leaves a call, or a part that waits for one,
     /// alone for `suspect_after` is in trouble: until it answers, parts are owned as they come, so
     /// that its clients need not wait. And what is older than `max_elapsed_time` is given up.

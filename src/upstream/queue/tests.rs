@@ -414,6 +414,7 @@ fn what_waits_for_an_endpoint_that_cannot_be_reached_is_owned_or_fails() {
         rig.queue.unreachable(rig.now, &refused, &mut rig.replies);
         assert_eq!((rig.answer(ticket), rig.queue.stats.lost()), (want, lost), "{name}");
         assert!(rig.queue.in_trouble());
+        rig.queue.reachable(rig.now);
         assert_eq!(rig.poll().is_some(), lost == 0, "{name}: it leaves as soon as there is a way");
     }
 }
@@ -471,17 +472,31 @@ fn parts_whose_clients_were_told_of_a_failure_are_cut_out_of_the_retry() {
     let patient = rig.replies.open(START + SECOND, None);
     rig.push_for(patient, b'b', 20);
     let call = rig.leave();
-    rig.pass(SECOND * 4);
-    rig.fail(&call, Code::Unavailable);
-    rig.pass(SECOND);
+    rig.pass(SECOND * 5);
     assert_eq!(rig.answer(told), Some(Err(Code::DeadlineExceeded)));
-    rig.pass(SECOND * 4);
+    rig.fail(&call, Code::Unavailable);
+    rig.pass(SECOND * 5);
     let retry = rig.leave();
     assert_eq!((letters(&retry), retry.framed.len(), retry.items), ("b".into(), 25, 1));
     assert_eq!(rig.queue.stats.losses[&Loss::Abandoned], 1);
     assert_eq!(rig.limit.leased(), 1, "the other's room is free");
     rig.done(&retry, Ok(0));
     assert_eq!(rig.answer(patient), Some(Ok(())));
+}
+
+#[test]
+fn a_client_that_no_retry_can_reach_in_time_hears_of_the_failure_at_once() {
+    let mut rig = rig(&options(), Hold::Hard, 10);
+    let hopeless = rig.push(b'a', 10);
+    let patient = rig.replies.open(START + SECOND, None);
+    rig.push_for(patient, b'b', 20);
+    let call = rig.leave();
+    rig.pass(ms(100));
+    rig.fail(&call, Code::Unavailable);
+    assert_eq!(rig.answer(hopeless), Some(Err(Code::Unavailable)));
+    assert_eq!(rig.queue.stats.losses[&Loss::Code(Code::Unavailable)], 1);
+    rig.pass(SECOND * 5);
+    assert_eq!(letters(&rig.leave()), "b");
 }
 
 #[test]
