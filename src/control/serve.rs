@@ -45,6 +45,8 @@ async fn serve(plan: Arc<Plan>, log: &Log) -> ExitCode {
         eprintln!("Error: {e}");
         ExitCode::FAILURE
     };
+    // Before there is a port that says we are here: who sees it may end us properly.
+    let ended = ended();
     // The admin ports first: a process that cannot be observed should not take traffic.
     let health = Health::default();
     let admin = match Admin::listen(&plan) {
@@ -61,7 +63,7 @@ async fn serve(plan: Arc<Plan>, log: &Log) -> ExitCode {
     tracing::info!("Everything is ready. Begin running and processing data.");
     health.ready(clock::now(), clock::wall());
     let name = tokio::select! {
-        name = ended() => name,
+        name = ended => name,
         never = admin.serve(&plan, &running, &health, log.lost()) => match never {},
     };
     tracing::info!(signal = name, "Received signal from OS");
@@ -80,13 +82,16 @@ async fn serve(plan: Arc<Plan>, log: &Log) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Waits for the signal that ends the process; its name.
-async fn ended() -> &'static str {
-    let listen = |kind| signal(kind).expect("signals can be listened to once tokio runs");
-    let (mut term, mut int) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
-    tokio::select! {
-        _ = term.recv() => "terminated",
-        _ = int.recv() => "interrupt",
+/// Catches the signals that end the process from now on; the future waits for one, and is its
+/// name.
+fn ended() -> impl Future<Output = &'static str> {
+    let catch = |kind| signal(kind).expect("signals can be caught once tokio runs");
+    let (mut term, mut int) = (catch(SignalKind::terminate()), catch(SignalKind::interrupt()));
+    async move {
+        tokio::select! {
+            _ = term.recv() => "terminated",
+            _ = int.recv() => "interrupt",
+        }
     }
 }
 
