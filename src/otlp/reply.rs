@@ -1,7 +1,8 @@
 //! The reply of an export: empty, or a partial success. The layout is the same for all signals
 //! (OTLP: `ExportTraceServiceResponse.partial_success = 1 {rejected = 1, error_message = 2}`).
 
-use super::wire::push_varint;
+use super::Error;
+use super::wire::{Extent, LEN, Reader, VARINT, push_varint};
 
 /// What the collector answers: a partial success that is there and empty (otlp 1.5).
 pub const FULL_SUCCESS: &[u8] = &[0x0a, 0x00];
@@ -38,56 +39,32 @@ pub struct Rejection {
 /// Reads a reply. One that is not well formed counts as a full success: the data was taken.
 #[must_use]
 pub fn rejection(reply: &[u8]) -> Rejection {
+    u32::try_from(reply.len()).ok().and_then(|end| read(reply, end).ok()).unwrap_or_default()
+}
+
+fn read(reply: &[u8], end: u32) -> Result<Rejection, Error> {
     let mut rejection = Rejection::default();
-    for (field, value) in fields(reply) {
-        if let (1, Value::Bytes(partial)) = (field, value) {
-            for (field, value) in fields(partial) {
-                match (field, value) {
-                    (1, Value::Int(items)) => rejection.items = items,
-                    (2, Value::Bytes(text)) => {
-                        rejection.message = String::from_utf8_lossy(text).into_owned();
-                    }
-                    _ => {}
+    let mut outer = Reader::new(reply, Extent { start: 0, end });
+    while !outer.at_end() {
+        let tag = outer.tag()?;
+        if (tag.field, tag.wire) != (1, LEN) {
+            outer.skip(tag)?;
+            continue;
+        }
+        let mut partial = Reader::new(reply, outer.content()?);
+        while !partial.at_end() {
+            let tag = partial.tag()?;
+            match (tag.field, tag.wire) {
+                (1, VARINT) => rejection.items = partial.varint()?,
+                (2, LEN) => {
+                    let text = partial.content()?.of(reply);
+                    rejection.message = String::from_utf8_lossy(text).into_owned();
                 }
+                _ => partial.skip(tag)?,
             }
         }
     }
-    rejection
-}
-
-enum Value<'a> {
-    Int(u64),
-    Bytes(&'a [u8]),
-}
-
-fn varint(buf: &mut &[u8]) -> Option<u64> {
-    let mut n = 0;
-    for shift in (0..64).step_by(7) {
-        let (&b, rest) = buf.split_first()?;
-        *buf = rest;
-        n |= u64::from(b & 0x7f) << shift;
-        if b < 0x80 {
-            return Some(n);
-        }
-    }
-    None
-}
-
-fn fields(mut buf: &[u8]) -> impl Iterator<Item = (u64, Value<'_>)> {
-    std::iter::from_fn(move || {
-        let tag = varint(&mut buf)?;
-        let value = match tag & 7 {
-            0 => Value::Int(varint(&mut buf)?),
-            2 => {
-                let len = usize::try_from(varint(&mut buf)?).ok()?;
-                let (bytes, rest) = buf.split_at_checked(len)?;
-                buf = rest;
-                Value::Bytes(bytes)
-            }
-            _ => return None,
-        };
-        Some((tag >> 3, value))
-    })
+    Ok(rejection)
 }
 
 #[cfg(test)]

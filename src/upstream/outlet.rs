@@ -117,7 +117,7 @@ fn seed(endpoint: &str, core: usize) -> u64 {
 #[derive(Debug)]
 pub enum Outlet {
     /// Traces by owner.
-    Balancer(Balancer),
+    Balancer(Box<Balancer>),
     /// Everything to one endpoint; one lane per signal.
     Single([Lane; 3]),
     /// Counted and forgotten.
@@ -156,7 +156,7 @@ impl Outlet {
     pub fn balancer(recipe: Recipe, ring: Arc<Ring>, site: &Site) -> Self {
         let lanes = lanes(&recipe, &ring, site, &mut Vec::new());
         let (split, retired) = (Split::new(), Vec::new());
-        Self::Balancer(Balancer { recipe, ring, lanes, split, retired })
+        Self::Balancer(Box::new(Balancer { recipe, ring, lanes, split, retired }))
     }
 
     /// Everything to `endpoint`.
