@@ -34,7 +34,7 @@ use Kind::{Pure, Rim};
 const ROOMS: &[(&str, Kind, &[&str])] = &[
     ("main", Rim, &["cli", "control", "demo"]),
     // roles
-    ("cli", Rim, &["config", "telemetry"]),
+    ("cli", Rim, &["config"]),
     (
         "demo",
         Rim,
@@ -43,7 +43,6 @@ const ROOMS: &[(&str, Kind, &[&str])] = &[
             "router",
             "testing",
             "config",
-            "upstream",
             "rpc",
             "net",
             "runtime",
@@ -56,18 +55,7 @@ const ROOMS: &[(&str, Kind, &[&str])] = &[
     (
         "control",
         Rim,
-        &[
-            "router",
-            "config",
-            "upstream",
-            "rpc",
-            "net",
-            "runtime",
-            "route",
-            "otlp",
-            "telemetry",
-            "time",
-        ],
+        &["router", "config", "upstream", "net", "runtime", "route", "otlp", "telemetry", "time"],
     ),
     (
         "router",
@@ -75,20 +63,16 @@ const ROOMS: &[(&str, Kind, &[&str])] = &[
         &["config", "upstream", "rpc", "net", "runtime", "route", "otlp", "telemetry", "time"],
     ),
     // beside the building: workloads for tests, benches and the demo
-    (
-        "testing",
-        Rim,
-        &["config", "upstream", "rpc", "net", "runtime", "route", "otlp", "telemetry", "time"],
-    ),
-    ("config", Rim, &["upstream", "rpc", "net", "runtime", "route", "otlp", "telemetry", "time"]),
+    ("testing", Rim, &["route", "otlp"]),
+    ("config", Rim, &["upstream", "rpc", "runtime", "route", "otlp", "telemetry"]),
     // rooms that speak to the world
-    ("upstream", Rim, &["rpc", "net", "runtime", "route", "otlp", "telemetry", "time"]),
-    ("rpc", Rim, &["net", "runtime", "telemetry", "time"]),
-    ("net", Rim, &["runtime", "time"]),
-    ("runtime", Rim, &["telemetry", "time"]),
+    ("upstream", Rim, &["rpc", "runtime", "route", "otlp", "telemetry", "time"]),
+    ("rpc", Rim, &["net", "runtime", "time"]),
+    ("net", Rim, &[]),
+    ("runtime", Rim, &["time"]),
     // pure rooms
-    ("route", Pure, &["otlp", "time"]),
-    ("otlp", Pure, &["time"]),
+    ("route", Pure, &["otlp"]),
+    ("otlp", Pure, &[]),
     // leaves
     ("telemetry", Rim, &["time"]),
     ("time", Pure, &[]),
