@@ -118,8 +118,8 @@ impl Queue {
         self.wait(Waiting { due, not_before: now + asked, batch });
     }
 
-    /// A client whose bound comes before the next attempt hears of the failure now, as the collector
-    /// does ("request will be cancelled before next retry").
+    /// A client whose bound comes before the next attempt hears of the failure now, as the
+    /// collector does ("request will be cancelled before next retry").
     fn tell_hopeless(
         &mut self,
         due: Instant,
