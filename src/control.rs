@@ -31,6 +31,9 @@ pub mod serve;
 
 /// Messages that may wait for a core.
 const INBOX_MAX: usize = 4096;
+/// Room for arriving messages: at least one body of the largest size by default (20 MiB on HTTP).
+const ARRIVING_BYTES_MIN: u64 = 24 << 20;
+const ARRIVING_BYTES_MAX: u64 = 64 << 20;
 /// How often the busy share of the cores is looked at.
 const BUSY_TICK: Duration = Duration::from_secs(1);
 /// Wait after an accept that failed (most often: too many open files).
@@ -115,6 +118,7 @@ impl Running {
             plan: Arc::clone(&plan),
             limits: Arc::clone(&limits),
             memory: Arc::clone(&memory),
+            arriving: Limit::new(arriving_bytes(plan.engine.hard_bytes)),
             cores: seats.len(),
         };
         let mut started = Vec::new();
@@ -212,6 +216,11 @@ impl Running {
         }
         lost
     }
+}
+
+/// Messages that are still arriving may take a sixteenth of the memory limit beside it.
+fn arriving_bytes(hard_bytes: u64) -> u64 {
+    (hard_bytes / 16).clamp(ARRIVING_BYTES_MIN, ARRIVING_BYTES_MAX)
 }
 
 fn listen(plan: &Plan) -> Result<Vec<(Entrance, std::net::TcpListener)>, StartError> {

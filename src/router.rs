@@ -11,16 +11,18 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::otlp::{self, Index, Signal, reply};
+use crate::route::Ring;
 use crate::rpc::service::{Call, Service, Transport};
 use crate::rpc::{Code, Status};
 use crate::runtime::clock;
 use crate::runtime::lease::{Charge, Purse};
-use crate::runtime::timer::{Alarm, Timeout};
+use crate::runtime::timer::{self, Alarm, Timeout};
 use crate::telemetry::Quiet;
 use crate::time::Instant;
 use crate::upstream::outlet::{self, Offer, Outlet, Site};
@@ -34,6 +36,8 @@ use snapshot::{Received, Snapshot};
 
 /// Longest time that a request waits for room before it is refused.
 const ROOM_WAIT: Duration = Duration::from_secs(1);
+/// How often calls in flight to an endpoint that left are looked at.
+const RECLAIM_TICK: Duration = Duration::from_millis(100);
 /// What a refused client is asked to wait.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -164,6 +168,11 @@ impl Router {
         }
         let State { outlets, ways, index, offers, .. } = state;
         offers.clear();
+        let rings =
+            ways[way].outlets[signal as usize].iter().flatten().map(|&at| outlets[at].ring());
+        if rings.flatten().any(|ring| ring.is_empty()) {
+            return Ok(Taken::NoRoom { why: "the resolver has found no backend" });
+        }
         for &at in ways[way].outlets[signal as usize].iter().flatten() {
             outlets[at].offer(at, signal, &call.message, index, items, offers);
         }
@@ -265,9 +274,16 @@ impl Router {
     }
 
     /// Puts a new ring in place.
-    pub fn swap(&self, at: usize, ring: &std::sync::Arc<crate::route::Ring>) {
+    pub fn swap(&self, at: usize, ring: &Arc<Ring>) {
         let now = clock::now();
-        self.state.borrow_mut().outlets[at].swap(now, std::sync::Arc::clone(ring), &self.site);
+        self.state.borrow_mut().outlets[at].swap(now, Arc::clone(ring), &self.site);
+    }
+
+    /// Routes anew what endpoints that left still hold; ends when they hold nothing.
+    pub async fn reclaim(&self, at: usize) {
+        while self.state.borrow_mut().outlets[at].reclaim(clock::now(), &self.site) {
+            timer::sleep(RECLAIM_TICK).await;
+        }
     }
 
     /// Nothing lingers any more.

@@ -30,6 +30,8 @@ use crate::upstream::replies::Replies;
 
 /// Telemetry bytes are leased in pieces of this size.
 const MEMORY_CHUNK_BYTES: u64 = 256 << 10;
+/// Memory for arriving messages is leased in pieces of this size.
+const ARRIVING_CHUNK_BYTES: u64 = 64 << 10;
 
 /// What the control thread tells a core.
 #[derive(Debug)]
@@ -67,6 +69,8 @@ pub struct Blueprint {
     pub limits: Arc<Limits>,
     /// Memory limit of the process.
     pub memory: Arc<Limit>,
+    /// Memory for messages that are still arriving, besides [`Self::memory`].
+    pub arriving: Arc<Limit>,
     /// How many cores there are.
     pub cores: usize,
 }
@@ -118,9 +122,10 @@ pub async fn run(
 ) {
     let drain = Drain::default();
     let memory = Purse::new(Lease::new(Arc::clone(&blueprint.memory), MEMORY_CHUNK_BYTES));
-    let router = Rc::new(router(&blueprint, core, memory.clone()));
+    let router = Rc::new(router(&blueprint, core, memory));
     let connections = Rc::new(Cell::new(0));
-    let doors = doors(&blueprint, &router, &memory, &drain, &connections);
+    let arriving = Purse::new(Lease::new(Arc::clone(&blueprint.arriving), ARRIVING_CHUNK_BYTES));
+    let doors = doors(&blueprint, &router, &arriving, &drain, &connections);
     let ticking = Rc::clone(&router);
     executor::detach(async move { ticking.tick().await });
     loop {
@@ -132,7 +137,11 @@ pub async fn run(
                 // Whoever asked may be gone.
                 let _ = to.send(Snapshot { connections: connections.get(), ..router.snapshot() });
             }
-            Message::Ring { exporter, ring } => router.swap(exporter, &ring),
+            Message::Ring { exporter, ring } => {
+                router.swap(exporter, &ring);
+                let router = Rc::clone(&router);
+                executor::detach(async move { router.reclaim(exporter).await });
+            }
             Message::Drain(done) => {
                 drain.call();
                 router.drain();
@@ -181,7 +190,7 @@ fn serve(connection: impl Future<Output = Result<(), Lost>> + 'static, load: Arc
 fn doors(
     blueprint: &Blueprint,
     router: &Rc<Router>,
-    memory: &Purse,
+    arriving: &Purse,
     drain: &Drain,
     connections: &Rc<Cell<usize>>,
 ) -> Vec<Door> {
@@ -190,14 +199,14 @@ fn doors(
         Entrance::Grpc(at) => Door::Grpc(Rc::new(Server {
             service: Inlet { router: Rc::clone(router), way: at },
             options: plan.receivers[at].grpc.clone().expect("it has an entrance"),
-            memory: memory.clone(),
+            memory: arriving.clone(),
             drain: drain.clone(),
             connections: Rc::clone(connections),
         })),
         Entrance::Http(at) => Door::Http(Rc::new(HttpServer {
             service: Inlet { router: Rc::clone(router), way: at },
             options: plan.receivers[at].http.clone().expect("it has an entrance"),
-            memory: memory.clone(),
+            memory: arriving.clone(),
             drain: drain.clone(),
             connections: Rc::clone(connections),
         })),

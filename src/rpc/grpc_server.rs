@@ -56,7 +56,8 @@ pub struct Server<S> {
     pub service: S,
     /// Limits.
     pub options: GrpcServerOptions,
-    /// Memory for messages that are arriving.
+    /// Memory for messages that are arriving, a limit of its own: a request that has arrived whole
+    /// can be counted when it is refused.
     pub memory: Purse,
     /// Told when to finish.
     pub drain: Drain,
@@ -65,11 +66,11 @@ pub struct Server<S> {
 }
 
 impl<S> Server<S> {
-    /// The connection window that fits: a quarter of the memory limit over all connections.
+    /// The connection window that fits: the memory for arriving messages over all connections.
     fn window(&self) -> u32 {
         let (_, bytes_max) = self.memory.process();
         let connections = self.connections.get().max(1) as u64;
-        let fair = u32::try_from(bytes_max / 4 / connections).unwrap_or(u32::MAX);
+        let fair = u32::try_from(bytes_max / connections).unwrap_or(u32::MAX);
         fair.clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX)
     }
 }

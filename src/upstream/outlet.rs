@@ -217,22 +217,37 @@ impl Outlet {
     }
 
     /// Puts a new ring in place of the old one. What waits for an endpoint that left is routed
-    /// anew (the collector loses it, loadbalancing 3.4); calls in flight end as they may.
+    /// anew (the collector loses it, loadbalancing 3.4); calls in flight end as they may, and
+    /// [`Self::reclaim`] routes what fails of them.
     pub fn swap(&mut self, now: Instant, ring: Arc<Ring>, site: &Site) {
         let Self::Balancer(balancer) = self else { return };
         let mut old = std::mem::take(&mut balancer.lanes);
         balancer.lanes = lanes(&balancer.recipe, &ring, site, &mut old);
         balancer.ring = ring;
-        balancer.retired.retain(|lane| !lane.queue().is_empty());
+        balancer.retired.extend(old);
+        self.reclaim(now, site);
+    }
+
+    /// Routes anew what endpoints that left still hold. True while calls to them are in flight.
+    pub fn reclaim(&mut self, now: Instant, site: &Site) -> bool {
+        let Self::Balancer(balancer) = self else { return false };
+        if balancer.ring.is_empty() {
+            // Nobody can take it; it stays where it is, retried, until somebody can.
+            return !balancer.retired.is_empty();
+        }
         let mut index = Index::new();
-        for lane in old {
+        for lane in std::mem::take(&mut balancer.retired) {
             let held = lane.queue().take_held();
             for mut batch in held {
                 balancer.reroute(now, &mut batch, &mut index, site);
             }
-            lane.close();
-            balancer.retired.push(lane);
+            if lane.queue().is_empty() {
+                lane.close();
+            } else {
+                balancer.retired.push(lane);
+            }
         }
+        !balancer.retired.is_empty()
     }
 }
 
