@@ -1,4 +1,43 @@
-//! tracemill: the rooms, in the order a span walks them.
+//! tracemill: the router tier of tail sampling as one binary. It does what the OpenTelemetry
+//! Collector does with `load_balancing` by trace id, on the collector's own configuration.
+//!
+//! ```text
+//!  agents               one data core: pinned, one executor, shares nothing              backends
+//! ┌──────┐  ┌─────┐  ┌─────────────┐  ┌────────────┐  ┌──────────────┐  ┌─────────────┐  ┌──────┐
+//! │ OTLP │─▶│ net │─▶│ rpc         │─▶│ otlp::scan │─▶│ route::split │─▶│ upstream    │─▶│ OTLP │
+//! │ gRPC │  │     │  │ grpc_server │  │ ranges of  │  │ ring, owner, │  │ lane, queue │  │ gRPC │
+//! │ HTTP │◀─│     │◀─│ http_server │  │ each span  │  │ exact sizes  │  │ grpc_client │◀─│      │
+//! └──────┘  └─────┘  └─────────────┘  └────────────┘  └──────────────┘  └─────────────┘  └──────┘
+//!                           ▲                                                  │
+//!                           └──────── upstream::replies: acknowledged ◀────────┘
+//!  control thread: listen, accept, choose a core, metrics, health, signals ─ mailbox ─▶ all cores
+//! ```
+//!
+//! The rooms in the order that a span walks them. [`router`] is the walk itself; read it first.
+//!
+//! - [`cli`], [`config`]: arguments and the collector's YAML → a plan of every room's options.
+//! - [`control`]: ROLE. Sockets, cores, admin pages, signals. Touches no telemetry bytes.
+//! - [`net`]: sockets: page-aligned reads, gathered writes.
+//! - [`rpc`]: one unary call, over HTTP/2 or HTTP/1.1, on either side. Does not know OTLP.
+//! - [`otlp`]: the bytes of a request, indexed in one pass and never decoded. Pure.
+//! - [`route`]: the ring, the owner of a trace, the cut of a request. Pure.
+//! - [`upstream`]: sending and hearing back: queue, merging, retry, link, the reply that waits.
+//! - [`router`]: ROLE. One core, as one function over the rooms above.
+//! - [`runtime`]: what a core is: executor, pinning, clock, mailbox, leases, timers, drain.
+//! - [`telemetry`], [`time`]: leaves. Metric names, pages and log lines; time as a value.
+//! - [`demo`]: ROLE. Traffic, router and endpoints in one process, with a proof.
+//! - [`testing`]: seeded workloads. The data path does not name it.
+//!
+//! Invariants:
+//!
+//! 1. **Acknowledged means owned.** OK is said when each part of a request was acknowledged by its
+//!    backend, or is in that endpoint's bounded queue, or is named in `partial_success`.
+//! 2. **Nothing is copied before room is reserved everywhere**, so a refused request was not sent.
+//! 3. **Every item is in one place**: `offered = sent + failed{reason} + in flight` per endpoint.
+//! 4. **Limits hold for the process**, however many cores it has. Nothing grows without one.
+//! 5. **Bad input costs only its own request.**
+//! 6. **Cost per span, not per attribute**: a span is found, its id read, its bytes copied once.
+//! 7. **Names go down only**: roles ▸ config ▸ upstream, rpc, net, runtime ▸ route, otlp ▸ leaves.
 
 pub mod cli;
 pub mod config;

@@ -83,14 +83,20 @@ async fn serve(plan: Arc<Plan>, log: &Log) -> ExitCode {
 }
 
 /// Catches the signals that end the process from now on; the future waits for one, and is its
-/// name.
+/// name. SIGHUP, on which the collector loads its configuration again, must not end it.
 fn ended() -> impl Future<Output = &'static str> {
     let catch = |kind| signal(kind).expect("signals can be caught once tokio runs");
     let (mut term, mut int) = (catch(SignalKind::terminate()), catch(SignalKind::interrupt()));
+    let mut hang_up = catch(SignalKind::hangup());
     async move {
-        tokio::select! {
-            _ = term.recv() => "terminated",
-            _ = int.recv() => "interrupt",
+        loop {
+            tokio::select! {
+                _ = term.recv() => return "terminated",
+                _ = int.recv() => return "interrupt",
+                _ = hang_up.recv() => tracing::warn!(
+                    "SIGHUP has no effect: a changed configuration is read at the next start."
+                ),
+            }
         }
     }
 }
