@@ -12,7 +12,7 @@ const QUOTE_CHARS_MAX: usize = 80;
 /// Position of a key or value: which source, and where in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct At {
-    /// Index into [`Log::sources`].
+    /// Index into `Log::sources`.
     pub source: u16,
     /// From 1.
     pub line: u32,

@@ -40,7 +40,7 @@ pub enum Message {
     Connection {
         /// Its socket.
         socket: TcpStream,
-        /// Position of the listener in [`listeners`].
+        /// Position of the listener in [`entrances`].
         listener: usize,
     },
     /// Somebody wants to know.
