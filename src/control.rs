@@ -14,9 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::config::Plan;
-use crate::config::plan::{ExporterKind, Resolver};
 use crate::net::listener;
-use crate::route::Ring;
 use crate::router::core::{self as router_core, Blueprint, Entrance, Message};
 use crate::router::snapshot::Snapshot;
 use crate::runtime::executor::{self, Seat};
@@ -26,6 +24,7 @@ use crate::runtime::{cores, preflight};
 use crate::telemetry::process;
 use crate::upstream::outlet::Limits;
 
+pub mod discover;
 pub mod metrics;
 pub mod serve;
 
@@ -91,6 +90,19 @@ struct Load {
     busy_nanos: AtomicU64,
 }
 
+/// A core as those need it who hand it something.
+#[derive(Clone, Debug)]
+struct Doorway {
+    inbox: Sender<Message>,
+    load: Arc<Load>,
+}
+
+impl Core {
+    fn doorway(&self) -> Doorway {
+        Doorway { inbox: self.inbox.clone(), load: Arc::clone(&self.load) }
+    }
+}
+
 /// Cores that run a plan.
 #[derive(Debug)]
 pub struct Running {
@@ -113,8 +125,13 @@ impl Running {
         let listeners = listen(&plan)?;
         let limits = Arc::new(Limits::default());
         let memory = Limit::new(plan.engine.hard_bytes);
+        let discoveries = discover::all(&plan);
+        let mut rings = vec![None; plan.exporters.len()];
+        for discovery in &discoveries {
+            rings[discovery.exporter] = Some(Arc::clone(discovery.ring()));
+        }
         let blueprint = Blueprint {
-            rings: first_rings(&plan),
+            rings,
             plan: Arc::clone(&plan),
             limits: Arc::clone(&limits),
             memory: Arc::clone(&memory),
@@ -126,8 +143,10 @@ impl Running {
             started.push(start_core(&blueprint, number, cpu).await?);
         }
         let mut tasks = JoinSet::new();
-        let doors: Vec<(Sender<Message>, Arc<Load>)> =
-            started.iter().map(|c| (c.inbox.clone(), Arc::clone(&c.load))).collect();
+        let doors: Vec<Doorway> = started.iter().map(Core::doorway).collect();
+        for discovery in discoveries {
+            tasks.spawn(discovery.follow(doors.clone()));
+        }
         let mut addresses = Vec::new();
         for (at, (entrance, socket)) in listeners.into_iter().enumerate() {
             let broken = |e: std::io::Error| StartError::Core(e.to_string());
@@ -242,18 +261,6 @@ fn listen(plan: &Plan) -> Result<Vec<(Entrance, std::net::TcpListener)>, StartEr
     Ok(all)
 }
 
-/// The ring of each balancer, from what its resolver says first.
-fn first_rings(plan: &Plan) -> Vec<Option<Arc<Ring>>> {
-    let ring = |kind: &ExporterKind| match kind {
-        ExporterKind::LoadBalancing(balancing) => {
-            let Resolver::Static(names) = &balancing.resolver;
-            Some(Arc::new(Ring::new(balancing.ring, names)))
-        }
-        _ => None,
-    };
-    plan.exporters.iter().map(|e| ring(&e.kind)).collect()
-}
-
 async fn start_core(blueprint: &Blueprint, number: usize, cpu: usize) -> Result<Core, StartError> {
     let (inbox, messages) = mailbox(INBOX_MAX);
     let load = Arc::new(Load::default());
@@ -278,7 +285,7 @@ async fn start_core(blueprint: &Blueprint, number: usize, cpu: usize) -> Result<
 
 /// Hands each connection to the core with the lowest busy share, then the fewest connections.
 /// Connections live long, so this is where skew is avoided or made.
-async fn accept(listener: TcpListener, at: usize, cores: Vec<(Sender<Message>, Arc<Load>)>) {
+async fn accept(listener: TcpListener, at: usize, cores: Vec<Doorway>) {
     loop {
         let socket = match listener.accept().await {
             Ok((socket, _)) => socket,
@@ -293,7 +300,9 @@ async fn accept(listener: TcpListener, at: usize, cores: Vec<(Sender<Message>, A
             // Tenths of the tick: differences below are noise.
             (load.busy_nanos.load(Relaxed) / 100_000_000, load.connections.load(Relaxed))
         };
-        let Some((inbox, load)) = cores.iter().min_by_key(|(_, load)| least(load)) else { return };
+        let Some(Doorway { inbox, load }) = cores.iter().min_by_key(|d| least(&d.load)) else {
+            return;
+        };
         load.connections.fetch_add(1, Relaxed);
         if inbox.send(Message::Connection { socket, listener: at }).is_err() {
             load.connections.fetch_sub(1, Relaxed);
