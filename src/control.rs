@@ -2,7 +2,9 @@
 //! the least busy core, serves the admin pages and sees the process to its end. Cores never wait
 //! for it: it hands them messages, and they answer when they like.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -35,6 +37,8 @@ const ARRIVING_BYTES_MIN: u64 = 24 << 20;
 const ARRIVING_BYTES_MAX: u64 = 64 << 20;
 /// How often the busy share of the cores is looked at.
 const BUSY_TICK: Duration = Duration::from_secs(1);
+/// How often a drain says what is left.
+const DRAIN_TICK: Duration = Duration::from_secs(2);
 /// Wait after an accept that failed (most often: too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -111,7 +115,7 @@ pub struct Running {
     addresses: Vec<(Entrance, SocketAddr)>,
     limits: Arc<Limits>,
     memory: Arc<Limit>,
-    tasks: JoinSet<()>,
+    tasks: RefCell<JoinSet<()>>,
 }
 
 impl Running {
@@ -155,7 +159,7 @@ impl Running {
             tasks.spawn(accept(socket, at, doors.clone()));
         }
         tasks.spawn(watch_busy(started.iter().map(|c| (c.tid, Arc::clone(&c.load))).collect()));
-        Ok(Self { plan, cores: started, addresses, limits, memory, tasks })
+        Ok(Self { plan, cores: started, addresses, limits, memory, tasks: RefCell::new(tasks) })
     }
 
     /// Where connections come in, with the ports that were really bound.
@@ -204,10 +208,9 @@ impl Running {
         all
     }
 
-    /// Takes no more, gives the cores until `drain_timeout` to deliver, then ends them.
-    /// Returns what was lost: items by exporter and endpoint.
-    pub async fn shut_down(mut self) -> Vec<(String, String, u64)> {
-        self.tasks.shutdown().await;
+    /// Takes no more, and gives the cores until `drain_timeout` to deliver what they own.
+    pub async fn drain(&self) {
+        self.tasks.borrow_mut().abort_all();
         let mut drained = Vec::new();
         for core in &self.cores {
             let (done, answer) = oneshot::channel();
@@ -215,13 +218,23 @@ impl Running {
                 drained.push(answer);
             }
         }
-        let all = async {
-            for answer in drained {
-                let _ = answer.await;
-            }
-        };
-        // Over time: what is left is reported below.
-        let _ = tokio::time::timeout(self.plan.engine.drain_timeout, all).await;
+        let all = futures_util::future::join_all(drained);
+        // Over time: what is left is reported when the cores stop.
+        let _ = tokio::time::timeout(self.plan.engine.drain_timeout, self.telling(all)).await;
+    }
+
+    /// Says now and then what is still owned, while `work` goes on.
+    async fn telling<T>(&self, work: impl Future<Output = T>) {
+        let mut work = std::pin::pin!(work);
+        while tokio::time::timeout(DRAIN_TICK, work.as_mut()).await.is_err() {
+            let snapshots = self.snapshots().await;
+            let items: u64 = snapshots.iter().flat_map(|s| &s.lanes).map(|l| l.held_items).sum();
+            tracing::info!(items, "Delivering what is left.");
+        }
+    }
+
+    /// Ends the cores. Returns what was lost: items by exporter and endpoint.
+    pub async fn stop(self) -> Vec<(String, String, u64)> {
         let mut lost = Vec::new();
         for core in &self.cores {
             let (done, answer) = oneshot::channel();
@@ -234,6 +247,12 @@ impl Running {
             let _ = core.thread.join();
         }
         lost
+    }
+
+    /// [`Self::drain`], then [`Self::stop`].
+    pub async fn shut_down(self) -> Vec<(String, String, u64)> {
+        self.drain().await;
+        self.stop().await
     }
 }
 

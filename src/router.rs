@@ -93,7 +93,26 @@ enum Taken {
     /// There is nothing to do for it.
     Empty,
     /// Nothing was sent.
-    NoRoom { why: &'static str },
+    NoRoom { why: Lack },
+}
+
+/// What a request found no room in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lack {
+    Memory,
+    Queue,
+    Backend,
+}
+
+impl Lack {
+    /// The collector's words, where it has the case.
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Memory => "data refused due to high memory usage",
+            Self::Queue => "sending queue is full",
+            Self::Backend => "the resolver has found no backend",
+        }
+    }
 }
 
 impl Router {
@@ -171,19 +190,19 @@ impl Router {
         let rings =
             ways[way].outlets[signal as usize].iter().flatten().map(|&at| outlets[at].ring());
         if rings.flatten().any(|ring| ring.is_empty()) {
-            return Ok(Taken::NoRoom { why: "the resolver has found no backend" });
+            return Ok(Taken::NoRoom { why: Lack::Backend });
         }
         for &at in ways[way].outlets[signal as usize].iter().flatten() {
             outlets[at].offer(at, signal, &call.message, index, items, offers);
         }
         let bytes: u64 = offers.iter().map(|o| o.bytes as u64).sum();
         let Some(charge) = self.room_in_memory(bytes, late) else {
-            return Ok(Taken::NoRoom { why: "data refused due to high memory usage" });
+            return Ok(Taken::NoRoom { why: Lack::Memory });
         };
         let without = outlet::reserve(outlets, offers);
         if without > 0 && !self.may_go_in_part(outlets, offers, without, late) {
             outlet::unreserve(outlets, offers);
-            return Ok(Taken::NoRoom { why: "sending queue is full" });
+            return Ok(Taken::NoRoom { why: Lack::Queue });
         }
         Ok(self.send(state, now, way, signal, call, charge))
     }
@@ -222,7 +241,7 @@ impl Router {
         call: &Call,
         mut charge: Charge,
     ) -> Taken {
-        let State { outlets, ways, index, offers, debug, .. } = state;
+        let State { outlets, ways, index, offers, debug, quiet } = state;
         let own_after =
             call.timeout.map_or(self.rules.ack_wait, |t| self.rules.ack_wait.min(t / 2));
         let bound = [ways[way].bound, call.timeout].into_iter().flatten().min();
@@ -240,6 +259,11 @@ impl Router {
                 why.push_str(&lane.target().endpoint);
             }
         }
+        if rejected > 0
+            && let Some(suppressed) = quiet.admit(now)
+        {
+            tracing::warn!(rejected_items = rejected, suppressed, "Refused in part: {why}.");
+        }
         let items = index.count();
         for &at in &ways[way].debugs[signal as usize] {
             debug[at].show(now, signal, &call.message);
@@ -248,12 +272,16 @@ impl Router {
         Taken::Yes { ticket, items, rejected: rejected.min(items), why }
     }
 
-    fn refuse(&self, way: usize, signal: Signal, call: &Call, why: &'static str) -> Status {
+    fn refuse(&self, way: usize, signal: Signal, call: &Call, why: Lack) -> Status {
         let state = &mut *self.state.borrow_mut();
         let items = state.index.count();
         let received = state.ways[way].received(call.transport, signal);
         received.requests += 1;
         received.refused += items;
+        if why == Lack::Memory {
+            received.refused_for_memory += items;
+        }
+        let why = why.text();
         if let Some(suppressed) = state.quiet.admit(clock::now()) {
             tracing::warn!(suppressed, "Requests are refused: {why}.");
         }

@@ -20,6 +20,7 @@ pub async fn page(running: &Running, reader: &MetricsReader, log_lines_lost: u64
     let telemetry = &plan.telemetry;
     let mut page = Page::new(reader, telemetry.metrics_level, &telemetry.resource);
     receivers(&mut page, plan, &snapshots);
+    processors(&mut page, plan, &snapshots);
     let lanes = merged(&snapshots);
     for exporter in &plan.exporters {
         self::exporter(&mut page, plan, exporter, &lanes);
@@ -42,10 +43,7 @@ fn receivers(page: &mut Page, plan: &Plan, snapshots: &[Snapshot]) {
                 let s = signal as usize;
                 let mut all = Received::default();
                 for one in snapshots.iter().filter_map(|c| c.received.get(at)) {
-                    let one = &one.1[t][s];
-                    all.requests += one.requests;
-                    all.accepted += one.accepted;
-                    all.refused += one.refused;
+                    all.add(&one.1[t][s]);
                 }
                 // As in the collector, from the first request on.
                 if all.requests == 0 {
@@ -60,6 +58,31 @@ fn receivers(page: &mut Page, plan: &Plan, snapshots: &[Snapshot]) {
                 page.counter(&names::RECEIVED_ITEMS, &labels, all.accepted + all.refused);
             }
         }
+    }
+}
+
+/// `memory_limiter` is where requests are counted on their way through a pipeline.
+fn processors(page: &mut Page, plan: &Plan, snapshots: &[Snapshot]) {
+    let mut limiters: BTreeMap<(&str, Signal), Received> = BTreeMap::new();
+    for pipeline in &plan.pipelines {
+        for limiter in &pipeline.memory_limiters {
+            let all = limiters.entry((limiter, pipeline.signal)).or_default();
+            for &receiver in &pipeline.receivers {
+                for core in snapshots.iter().filter_map(|c| c.received.get(receiver)) {
+                    core.1.iter().for_each(|t| all.add(&t[pipeline.signal as usize]));
+                }
+            }
+        }
+    }
+    for ((limiter, signal), all) in limiters.into_iter().filter(|(_, all)| all.requests > 0) {
+        let id = ("processor", limiter);
+        let labels = [("otel.signal", signal.name()), id];
+        let passed = all.accepted + all.refused - all.refused_for_memory;
+        page.counter(&names::PROCESSOR_INCOMING_ITEMS, &labels, all.accepted + all.refused);
+        page.counter(&names::PROCESSOR_OUTGOING_ITEMS, &labels, passed);
+        page.counter(&names::MEMORY_LIMITER_ACCEPTED[signal as usize], &[id], passed);
+        let refused = all.refused_for_memory;
+        page.counter(&names::MEMORY_LIMITER_REFUSED[signal as usize], &[id], refused);
     }
 }
 
@@ -249,9 +272,15 @@ fn limits(page: &mut Page, running: &Running) {
         page.gauge(&names::LIMIT_MAX, labels, max as f64);
         page.gauge(&names::LIMIT_FILL, labels, used as f64 / max.max(1) as f64);
     };
-    show(&[("limit", "bytes")], memory.leased(), memory.max());
+    show(&[("limit", "memory_bytes")], memory.leased(), memory.max());
     for (what, used, max) in queues.fill() {
-        show(&[("limit", &format!("queue_size:{what}"))], used, max);
+        let limit = ("limit", "queue_size");
+        let exporter = ("exporter", &*what.exporter);
+        let data = ("data_type", what.signal.name());
+        match &what.endpoint {
+            Some(endpoint) => show(&[data, ("endpoint", endpoint), exporter, limit], used, max),
+            None => show(&[data, exporter, limit], used, max),
+        }
     }
 }
 

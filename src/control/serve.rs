@@ -58,18 +58,30 @@ async fn serve(plan: Arc<Plan>, log: &Log) -> ExitCode {
         Err(e) => return refuse(&e),
     };
     for (entrance, address) in running.addresses() {
-        tracing::info!(endpoint = %address, "Starting {} server", entrance.name());
+        tracing::info!(
+            otelcol.component.id = %plan.receivers[entrance.receiver()].id,
+            otelcol.component.kind = "receiver",
+            endpoint = %address,
+            "Starting {} server",
+            entrance.name()
+        );
     }
     tracing::info!("Everything is ready. Begin running and processing data.");
     health.ready(clock::now(), clock::wall());
-    let name = tokio::select! {
-        name = ended => name,
-        never = admin.serve(&plan, &running, &health, log.lost()) => match never {},
+    let life = async {
+        let name = ended.await;
+        tracing::info!(signal = name, "Received signal from OS");
+        tracing::info!("Starting shutdown...");
+        health.unavailable();
+        running.drain().await;
     };
-    tracing::info!(signal = name, "Received signal from OS");
-    tracing::info!("Starting shutdown...");
+    // The pages stay until everything is delivered or given up.
+    tokio::select! {
+        () = life => {}
+        never = admin.serve(&plan, &running, &health, log.lost()) => match never {},
+    }
     let running = Rc::into_inner(running).expect("whoever shared it has ended");
-    for (exporter, endpoint, items) in running.shut_down().await {
+    for (exporter, endpoint, items) in running.stop().await {
         tracing::error!(
             otelcol.component.id = %exporter,
             otelcol.component.kind = "exporter",

@@ -85,6 +85,14 @@ pub enum Entrance {
 }
 
 impl Entrance {
+    /// Position of its receiver in the plan.
+    #[must_use]
+    pub const fn receiver(self) -> usize {
+        match self {
+            Self::Grpc(at) | Self::Http(at) => at,
+        }
+    }
+
     /// As log lines name it.
     #[must_use]
     pub const fn name(self) -> &'static str {

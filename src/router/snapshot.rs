@@ -16,6 +16,18 @@ pub struct Received {
     pub accepted: u64,
     /// Items that the client was told to keep.
     pub refused: u64,
+    /// Of those, for lack of memory.
+    pub refused_for_memory: u64,
+}
+
+impl Received {
+    /// Adds what another core counted.
+    pub fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.accepted += other.accepted;
+        self.refused += other.refused;
+        self.refused_for_memory += other.refused_for_memory;
+    }
 }
 
 /// One lane.

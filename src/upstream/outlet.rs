@@ -36,17 +36,28 @@ pub struct Site {
 
 /// Queue limits of the process, by what they limit. Cores look them up when they make a lane.
 #[derive(Debug, Default)]
-pub struct Limits(Mutex<HashMap<String, Arc<Limit>>>);
+pub struct Limits(Mutex<HashMap<Limited, Arc<Limit>>>);
+
+/// What a queue limit is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Limited {
+    /// Component id.
+    pub exporter: String,
+    /// One endpoint of it, or all together.
+    pub endpoint: Option<String>,
+    /// What is sent.
+    pub signal: Signal,
+}
 
 impl Limits {
-    fn of(&self, what: String, max: u64) -> Arc<Limit> {
+    fn of(&self, what: Limited, max: u64) -> Arc<Limit> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(all.entry(what).or_insert_with(|| Limit::new(max)))
     }
 
     /// Each limit: what it limits, how much is leased, and the most.
     #[must_use]
-    pub fn fill(&self) -> Vec<(String, u64, u64)> {
+    pub fn fill(&self) -> Vec<(Limited, u64, u64)> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().map(|(what, limit)| (what.clone(), limit.leased(), limit.max())).collect()
     }
@@ -68,13 +79,12 @@ impl Recipe {
         let target =
             Target { exporter: self.exporter.clone(), endpoint: endpoint.to_owned(), signal };
         let mut leases = Vec::new();
-        if let Some(queue) = self.options.queue {
-            let what = format!("{}/{endpoint}/{}", self.exporter, signal.name());
-            leases.push(lease(&site.limits, what, queue.size_max, site.cores));
-        }
-        if let Some(queue) = self.outer_queue {
-            let what = format!("{}/{}", self.exporter, signal.name());
-            leases.push(lease(&site.limits, what, queue.size_max, site.cores));
+        let bounds = [(self.options.queue, Some(endpoint.to_owned())), (self.outer_queue, None)];
+        for (queue, endpoint) in bounds {
+            if let Some(queue) = queue {
+                let what = Limited { exporter: self.exporter.clone(), endpoint, signal };
+                leases.push(lease(&site.limits, what, queue.size_max, site.cores));
+            }
         }
         let consumers =
             self.options.queue.or(self.outer_queue).map_or(usize::MAX, |q| q.num_consumers);
@@ -102,7 +112,7 @@ impl Recipe {
 /// Calls in flight of one lane where nothing else limits them.
 const CALLS_MAX: usize = 64;
 
-fn lease(limits: &Limits, what: String, max: u64, cores: usize) -> Lease {
+fn lease(limits: &Limits, what: Limited, max: u64, cores: usize) -> Lease {
     // At most a sixteenth of the limit can lie unused on all cores together.
     Lease::new(limits.of(what, max), max / (16 * cores as u64))
 }
