@@ -362,7 +362,7 @@ impl Shared {
             tracing::warn!(
                 otelcol.component.id = %self.target.exporter,
                 endpoint = %self.target.endpoint,
-                message = %rejection.message,
+                error = %rejection.message,
                 dropped_items = rejection.items,
                 "Partial success response"
             );
