@@ -66,6 +66,7 @@ async fn serve(plan: Arc<Plan>, log: &Log) -> ExitCode {
             entrance.name()
         );
     }
+    admin.log();
     tracing::info!("Everything is ready. Begin running and processing data.");
     health.ready(clock::now(), clock::wall());
     let life = async {
@@ -131,6 +132,17 @@ impl Admin {
             metrics: metrics.collect::<Result<_, _>>()?,
             health: health.collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Says where the pages are; the configuration may leave the port to the system.
+    fn log(&self) {
+        let pages = self.metrics.iter().map(|socket| ("metrics", socket));
+        for (page, socket) in pages.chain(self.health.iter().map(|s| ("health_check", s))) {
+            match socket.local_addr() {
+                Ok(address) => tracing::info!(endpoint = %address, "Serving {page}"),
+                Err(e) => tracing::warn!("Serving {page} at an address that cannot be read: {e}"),
+            }
+        }
     }
 
     /// Never ends. A page that fails is told once; the others go on.
