@@ -1,0 +1,177 @@
+//! When nothing is broken: placement, merging, encodings, the limits that a backend sets.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::backend::{Behaviour, Fate};
+use super::client::{Answer, Export};
+use super::world::{Setup, World};
+use super::{run, until};
+
+#[test]
+fn spans_of_many_connections_reach_the_backends_that_the_ring_names() {
+    run(async {
+        let world = World::start(Setup { cores: 2, ..Setup::default() }).await;
+        join_all((0..4).map(|_| async {
+            let client = world.client().await;
+            for _ in 0..20 {
+                world.send_ok(&client, Export::new(8)).await;
+            }
+        }))
+        .await;
+        let metrics = world.judge_lossless().await;
+        let spans = 4 * 20 * 8 * 2;
+        assert_eq!(metrics.sum("otelcol_receiver_accepted_spans", &[]), spans);
+        for what in ["offered", "sent"] {
+            assert_eq!(metrics.items(what), spans);
+        }
+        assert_eq!(world.backends.iter().map(|b| b.taken() as u64).sum::<u64>(), spans);
+    });
+}
+
+#[test]
+fn an_answer_waits_for_every_backend() {
+    run(async {
+        let world = World::start(Setup::default()).await;
+        let client = world.client().await;
+        world.backends[1].behave(Behaviour::Hold);
+        let held = world.send_ok(&client, world.for_each(1));
+        let release = async {
+            until("all have the call", || world.backends.iter().all(|b| b.calls().len() == 1))
+                .await;
+            world.send_ok(&client, world.for_one(0)).await;
+            assert_eq!(world.answers(), 1, "only the request that touches no held backend");
+            world.backends[1].behave(Behaviour::Ok);
+        };
+        tokio::join!(held, release);
+        world.judge_lossless().await;
+    });
+}
+
+#[test]
+fn a_backend_that_allows_one_stream_gets_one_call_at_a_time() {
+    run(async {
+        let setup = Setup { backends: 2, streams_max: Some(1), ..Setup::default() };
+        let world = World::start(setup).await;
+        world.backends[0].behave(Behaviour::Delay(Duration::from_millis(5)));
+        let stop = Cell::new(false);
+        let enough = async {
+            until("much was answered", || world.answers() > 60).await;
+            stop.set(true);
+        };
+        tokio::join!(world.load(&stop), world.load(&stop), world.load(&stop), enough);
+        world.judge_lossless().await;
+        assert_eq!(world.answers_of(Some(0)), world.answers());
+        for backend in &world.backends {
+            // Before the peer's settings are known HTTP/2 presumes more.
+            let calls = backend.calls().len();
+            assert!(backend.at_once_most() == 1, "{} of {calls}", backend.at_once_most());
+        }
+    });
+}
+
+#[test]
+fn a_backend_that_says_goaway_loses_nothing() {
+    run(async {
+        let world = World::start(Setup::default()).await;
+        let stop = Cell::new(false);
+        let leave = async {
+            for round in 1..=5 {
+                until("more was answered", || world.answers() > round * 15).await;
+                for backend in &world.backends {
+                    backend.leave();
+                }
+            }
+            stop.set(true);
+        };
+        tokio::join!(world.load(&stop), world.load(&stop), leave);
+        world.judge_lossless().await;
+        assert_eq!(world.answers_of(Some(0)), world.answers());
+        assert!(world.backends.iter().all(|b| b.connections() >= 3));
+    });
+}
+
+#[test]
+fn what_a_backend_rejects_in_part_is_counted_and_not_sent_again() {
+    run(async {
+        let world = World::start(Setup { backends: 1, ..Setup::default() }).await;
+        let client = world.client().await;
+        world.backends[0].behave(Behaviour::Partial(2));
+        world.send_ok(&client, world.for_each(3)).await;
+        let metrics = world.judge_lossless().await;
+        assert_eq!(metrics.items("partial_success_rejected"), 2);
+        assert_eq!(world.backends[0].calls().len(), 1);
+        until("the log names it", || world.router.sum("Partial success", "dropped_items") == 2)
+            .await;
+    });
+}
+
+#[test]
+fn parts_that_wait_for_a_backend_are_merged() {
+    run(async {
+        let setup =
+            Setup { backends: 1, merge: "{linger: 60s}", compression: "gzip", ..Setup::default() };
+        let world = World::start(setup).await;
+        let client = world.client().await;
+        world.backends[0].behave(Behaviour::Hold);
+        let first = world.send_ok(&client, world.for_each(1));
+        let rest = async {
+            until("the first is under way", || world.backends[0].calls().len() == 1).await;
+            let rest = join_all((0..6).map(|_| world.send_ok(&client, world.for_each(1))));
+            tokio::join!(rest, async {
+                super::settle("the router has the rest", async || {
+                    let metrics = world.router.scrape().await;
+                    (metrics.items("in_flight") == 14).then_some(())
+                })
+                .await;
+                world.backends[0].behave(Behaviour::Ok);
+            });
+        };
+        tokio::join!(first, rest);
+        world.judge_lossless().await;
+        let calls = world.backends[0].calls();
+        assert_eq!(calls.iter().map(|c| c.spans.len()).collect::<Vec<_>>(), [2, 12]);
+        assert!(calls.iter().all(|c| c.encoding == "gzip" && c.fate == Fate::Taken));
+        assert!(calls.iter().all(|c| c.agent.starts_with("tracemill/")), "{}", calls[0].agent);
+    });
+}
+
+#[test]
+fn with_wait_for_result_or_without_a_queue_the_reply_waits_and_tells_the_truth() {
+    let settings = [
+        ("{wait_for_result: true}", Setup::default().retry),
+        ("{enabled: false}", Setup::default().retry),
+        ("{enabled: false}", "{enabled: false}"),
+    ];
+    for (sending_queue, retry) in settings {
+        run(async {
+            let setup = Setup { ack_wait: "10ms", sending_queue, retry, ..Setup::default() };
+            let world = World::start(setup).await;
+            let client = world.client().await;
+            world.backends[1].behave(Behaviour::Hold);
+            let held = world.send(&client, world.for_each(1));
+            let look = async {
+                until("the call is held", || world.backends[1].calls().len() == 1).await;
+                // Fifteen times ack_wait.
+                tokio::time::sleep(Duration::from_millis(150)).await;
+                assert_eq!(world.answers(), 0, "it waits although ack_wait is over");
+                let refusal = tracemill::rpc::Status::new(
+                    tracemill::rpc::Code::FailedPrecondition,
+                    "not today",
+                );
+                world.backends[1].behave(Behaviour::Refuse(refusal));
+            };
+            let (answer, ()) = tokio::join!(held, look);
+            assert_eq!(answer.status, Some(9), "{answer:?}");
+            assert!(answer.message.contains("not today"), "{answer:?}");
+            world.backends[1].behave(Behaviour::Ok);
+            world.send_ok(&client, world.for_each(1)).await;
+            let metrics = world.judge().await;
+            assert_eq!(metrics.items("failed"), 2);
+            assert_eq!(metrics.sum("otelcol_receiver_refused_spans", &[]), 6);
+            assert_eq!(world.spans_where(Answer::is_ok), 6);
+        });
+    }
+}
