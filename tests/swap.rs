@@ -57,6 +57,7 @@ fn serve(socket: TcpListener) -> Rc<Cell<u64>> {
         service: Backend(Rc::clone(&spans)),
         options: GrpcServerOptions::default(),
         memory: purse(),
+        windows_bytes: 64 << 20,
         drain: Drain::default(),
         connections: Rc::default(),
     });

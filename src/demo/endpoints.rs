@@ -94,6 +94,7 @@ async fn serve(judge: Arc<Mutex<Judge>>, count: usize, mut inbox: Receiver<Messa
             service: Endpoint { number, judge: Arc::clone(&judge) },
             options: GrpcServerOptions::default(),
             memory: memory.clone(),
+            windows_bytes: 64 << 20,
             drain: Drain::default(),
             connections: Rc::clone(&connections),
         })

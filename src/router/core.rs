@@ -208,6 +208,7 @@ fn doors(
             service: Inlet { router: Rc::clone(router), way: at },
             options: plan.receivers[at].grpc.clone().expect("it has an entrance"),
             memory: arriving.clone(),
+            windows_bytes: plan.engine.hard_bytes / 4 / blueprint.cores as u64,
             drain: drain.clone(),
             connections: Rc::clone(connections),
         })),

@@ -59,6 +59,8 @@ pub struct Server<S> {
     /// Memory for messages that are arriving, a limit of its own: a request that has arrived whole
     /// can be counted when it is refused.
     pub memory: Purse,
+    /// Bytes that this core may promise its peers in connection windows.
+    pub windows_bytes: u64,
     /// Told when to finish.
     pub drain: Drain,
     /// Connections of this core, all listeners together.
@@ -66,11 +68,10 @@ pub struct Server<S> {
 }
 
 impl<S> Server<S> {
-    /// The connection window that fits: the memory for arriving messages over all connections.
+    /// The connection window that fits: what may be promised, over all connections.
     fn window(&self) -> u32 {
-        let (_, bytes_max) = self.memory.process();
         let connections = self.connections.get().max(1) as u64;
-        let fair = u32::try_from(bytes_max / connections).unwrap_or(u32::MAX);
+        let fair = u32::try_from(self.windows_bytes / connections).unwrap_or(u32::MAX);
         fair.clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX)
     }
 }
