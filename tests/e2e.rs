@@ -45,7 +45,7 @@ fn run(case: impl Future<Output = ()>) {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        tokio::time::timeout(DEADLINE, case).await.expect("the case ends in time");
+        tokio::time::timeout(2 * DEADLINE, case).await.expect("the case ends in time");
     });
 }
 

@@ -20,6 +20,7 @@ use crate::route::Ring;
 use crate::rpc::grpc_server::{self, Server};
 use crate::rpc::http_server::{self, HttpServer};
 use crate::rpc::lost::Lost;
+use crate::runtime::clock;
 use crate::runtime::drain::Drain;
 use crate::runtime::executor;
 use crate::runtime::gate::Gate;
@@ -153,9 +154,11 @@ pub async fn run(
             Message::Drain(done) => {
                 drain.call();
                 router.drain();
-                let router = Rc::clone(&router);
+                let (router, connections) = (Rc::clone(&router), Rc::clone(&connections));
                 executor::detach(async move {
-                    while !router.is_idle() {
+                    let leave_by = clock::now() + LEAVE_TIMEOUT;
+                    let may_bring_more = || connections.get() > 0 && clock::now() < leave_by;
+                    while !router.is_idle() || may_bring_more() {
                         crate::runtime::timer::sleep(IDLE_LOOK).await;
                     }
                     let _ = done.send(());
@@ -171,6 +174,9 @@ pub async fn run(
 
 /// How often a draining core looks whether it is done.
 const IDLE_LOOK: std::time::Duration = std::time::Duration::from_millis(20);
+/// How long a draining core waits for clients to act on GOAWAY. What one of them sends before it
+/// has seen it would be taken and then dropped.
+const LEAVE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
 
 fn enter(door: &Door, socket: TcpStream, load: Arc<AtomicUsize>) {
     let stream = match Stream::adopt(socket) {

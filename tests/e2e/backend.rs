@@ -103,7 +103,11 @@ impl Backend {
 
     /// Listens.
     pub(crate) async fn start(&self) {
-        let listener = TcpListener::bind(self.0.address).await.unwrap();
+        // What was there before may take a moment to go.
+        let listener = super::settle("the port is free", async || {
+            TcpListener::bind(self.0.address).await.ok()
+        })
+        .await;
         let (backend, mut tasks) = (self.clone(), JoinSet::new());
         tasks.spawn(async move {
             let mut connections = JoinSet::new();

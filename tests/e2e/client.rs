@@ -78,7 +78,7 @@ impl Export {
 pub(crate) fn frame(flag: u8, message: &[u8]) -> Bytes {
     let mut framed = BytesMut::with_capacity(5 + message.len());
     framed.put_u8(flag);
-    framed.put_u32(message.len() as u32);
+    framed.put_u32(u32::try_from(message.len()).unwrap());
     framed.put_slice(message);
     framed.freeze()
 }

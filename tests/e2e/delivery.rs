@@ -89,7 +89,7 @@ fn a_backend_that_says_goaway_loses_nothing() {
         tokio::join!(world.load(&stop), world.load(&stop), leave);
         world.judge_lossless().await;
         assert_eq!(world.answers_of(Some(0)), world.answers());
-        assert!(world.backends.iter().all(|b| b.connections() >= 3));
+        assert!(world.backends.iter().all(|b| b.connections() > 1));
     });
 }
 

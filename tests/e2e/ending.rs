@@ -10,7 +10,8 @@ use super::{run, until};
 #[test]
 fn sigterm_under_load_loses_nothing_that_was_acknowledged() {
     run(async {
-        let mut world = World::start(Setup { cores: 2, ..Setup::default() }).await;
+        let setup = Setup { cores: 2, drain_timeout: "10s", ..Setup::default() };
+        let mut world = World::start(setup).await;
         let stop = Cell::new(false);
         let terminate = async {
             until("much was answered", || world.answers() > 60).await;

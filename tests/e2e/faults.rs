@@ -178,7 +178,7 @@ fn a_full_queue_of_a_dead_backend_is_named_and_stops_nobody_else() {
             let answer = world.send(&client, export.clone()).await;
             assert!(answer.is_ok(), "{answer:?}");
             let (rejected, why) = answer.rejected();
-            assert_eq!(rejected as usize, world.share(&export, 0));
+            assert_eq!(rejected, world.share(&export, 0));
             assert!(why.contains(&world.backends[0].endpoint()), "{why}");
             world.send_ok(&client, world.for_one(1)).await;
         }

@@ -124,7 +124,7 @@ impl Metrics {
             of.strip_suffix("_total").unwrap_or(of) == name
                 && labels.iter().all(|label| series.contains(label))
         });
-        mine.map(|(_, value)| value.parse::<f64>().unwrap() as u64).sum()
+        mine.map(|(_, value)| value.parse::<u64>().unwrap()).sum()
     }
 
     /// Items of an exporter's counter `tracemill_exporter_{what}_items`, over all endpoints.

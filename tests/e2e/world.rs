@@ -148,8 +148,8 @@ impl World {
     }
 
     /// Spans of a request that belong to a backend.
-    pub(crate) fn share(&self, export: &Export, backend: usize) -> usize {
-        export.spans.iter().filter(|s| self.owner(&s.trace) == backend).count()
+    pub(crate) fn share(&self, export: &Export, backend: usize) -> i64 {
+        export.spans.iter().map(|s| i64::from(self.owner(&s.trace) == backend)).sum()
     }
 
     /// Sends a request, writes down its answer.
@@ -219,8 +219,12 @@ impl World {
         let metrics = self.settled().await;
         self.conservation(&metrics);
         let missing = self.missing();
-        let failed = metrics.items("failed") as usize;
-        assert!(missing <= failed, "{missing} missing, {failed} counted\n{}", self.router.log());
+        let failed = metrics.items("failed");
+        assert!(
+            missing as u64 <= failed,
+            "{missing} missing, {failed} counted\n{}",
+            self.router.log()
+        );
         metrics
     }
 
