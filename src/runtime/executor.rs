@@ -75,16 +75,14 @@ impl Bell {
         }
     }
 
-    /// Whether it was rung since the last time; if not, `cx` is woken when it is.
+    /// Whether it was rung since the last time. Either way `cx` is woken when it is rung next: a
+    /// wake-up that finds nothing to do does not come back to ask again.
     pub fn poll(&self, cx: &mut std::task::Context<'_>) -> bool {
-        if self.0.rung.replace(false) {
-            return true;
-        }
         let mut waker = self.0.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
         }
-        false
+        self.0.rung.replace(false)
     }
 }
 
@@ -95,4 +93,36 @@ pub fn thread_id() -> u32 {
         .ok()
         .and_then(|path| path.file_name()?.to_str()?.parse().ok())
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::task::{Context, Wake, Waker};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_bell_that_was_heard_wakes_again_at_its_next_ring() {
+        let (bell, woken) = (Bell::default(), Arc::new(Count::default()));
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut cx = Context::from_waker(&waker);
+        bell.ring();
+        assert!(bell.poll(&mut cx), "it was rung before anybody listened");
+        bell.ring();
+        assert_eq!(woken.0.load(Relaxed), 1);
+        assert!(bell.poll(&mut cx) && !bell.poll(&mut cx));
+        bell.ring();
+        assert_eq!(woken.0.load(Relaxed), 2);
+    }
 }
