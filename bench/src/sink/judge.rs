@@ -53,6 +53,8 @@ pub(crate) struct Judge {
 const SPLIT: u8 = 255;
 /// End-to-end times above this are not ours: the sender has put no send time into its spans.
 const LATENCY_MAX: u64 = 600 * clock::SECOND;
+/// A span this much from the future has arrived at once.
+const CLOCK_ERROR_MAX: u64 = clock::SECOND / 1000;
 
 impl Judge {
     pub(crate) fn new(addresses: Vec<String>, traces_max: usize, spans_max: usize) -> Self {
@@ -125,7 +127,12 @@ impl Judge {
                 return;
             };
             if first && let Some(end) = proto::end_time(span) {
-                let took = wall.wrapping_sub(end);
+                // The clocks of two processes agree to within microseconds, and no better.
+                let took = if end < wall + CLOCK_ERROR_MAX {
+                    wall.saturating_sub(end)
+                } else {
+                    LATENCY_MAX
+                };
                 if took < LATENCY_MAX {
                     tally.latency.saturating_record(took);
                     self.recent.saturating_record(took);
