@@ -26,7 +26,7 @@ pub async fn page(running: &Running, reader: &MetricsReader, log_lines_lost: u64
         self::exporter(&mut page, plan, exporter, &lanes);
     }
     endpoints(&mut page, &lanes);
-    rings(&mut page, plan, &snapshots);
+    rings(&mut page, plan, &snapshots, &lanes);
     limits(&mut page, running);
     cores(&mut page, running, &snapshots);
     if let Ok(process) = Process::read() {
@@ -211,8 +211,12 @@ fn endpoints(page: &mut Page, lanes: &BTreeMap<Key, LaneSnapshot>) {
     }
 }
 
-fn rings(page: &mut Page, plan: &Plan, snapshots: &[Snapshot]) {
-    let lanes = merged(snapshots);
+fn rings(
+    page: &mut Page,
+    plan: &Plan,
+    snapshots: &[Snapshot],
+    lanes: &BTreeMap<Key, LaneSnapshot>,
+) {
     for (at, exporter) in plan.exporters.iter().enumerate() {
         let ring = snapshots.first().and_then(|s| s.rings.get(at).cloned().flatten());
         let (Some(ring), ExporterKind::LoadBalancing(_)) = (ring, &exporter.kind) else { continue };
