@@ -21,6 +21,7 @@
 //! - [`rpc`]: one unary call, over HTTP/2 or HTTP/1.1, on either side. Does not know OTLP.
 //! - [`otlp`]: the bytes of a request, indexed in one pass and never decoded. Pure.
 //! - [`route`]: the ring, the owner of a trace, the cut of a request. Pure.
+//! - [`sample`]: the tail sampler of one core: buffer, policies, decisions. Pure.
 //! - [`upstream`]: sending and hearing back: queue, merging, retry, link, the reply that waits.
 //! - [`router`]: ROLE. One core, as one function over the rooms above.
 //! - [`runtime`]: what a core is: executor, pinning, clock, mailbox, leases, timers, drain.
@@ -49,6 +50,7 @@ pub mod route;
 pub mod router;
 pub mod rpc;
 pub mod runtime;
+pub mod sample;
 pub mod telemetry;
 pub mod testing;
 pub mod time;

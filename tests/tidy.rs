@@ -64,13 +64,14 @@ const ROOMS: &[(&str, Kind, &[&str])] = &[
     ),
     // beside the building: workloads for tests, benches and the demo
     ("testing", Rim, &["route", "otlp"]),
-    ("config", Rim, &["upstream", "rpc", "runtime", "route", "otlp", "telemetry"]),
+    ("config", Rim, &["upstream", "rpc", "runtime", "sample", "route", "otlp", "telemetry"]),
     // rooms that speak to the world
     ("upstream", Rim, &["rpc", "runtime", "route", "otlp", "telemetry", "time"]),
     ("rpc", Rim, &["net", "runtime", "time"]),
     ("net", Rim, &[]),
     ("runtime", Rim, &["time"]),
     // pure rooms
+    ("sample", Pure, &["otlp", "time"]),
     ("route", Pure, &["otlp"]),
     ("otlp", Pure, &[]),
     // leaves

@@ -19,6 +19,9 @@ pub(super) const SCOPE: u32 = 1;
 /// ScopeSpans field: spans, records or metrics.
 pub(super) const ITEMS: u32 = 2;
 
+/// KeyValue field: the value.
+pub(super) const KEY_VALUE_VALUE: u32 = 2;
+
 /// Names of the envelope's fields in one signal.
 #[derive(Debug)]
 pub(super) struct Names {

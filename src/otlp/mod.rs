@@ -19,6 +19,7 @@ mod layout;
 pub mod reply;
 mod scan;
 mod signal;
+pub mod value;
 pub mod wire;
 
 pub use count::items;
