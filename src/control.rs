@@ -124,6 +124,9 @@ impl Running {
     /// # Errors
     /// Nothing runs then.
     pub async fn start(plan: Arc<Plan>) -> Result<Self, StartError> {
+        if plan.pipelines.iter().any(|p| p.sampling.is_some()) {
+            return Err(StartError::Core("tail_sampling is not in this build yet".into()));
+        }
         preflight::check().map_err(StartError::Refused)?;
         let seats = cores::choose(&plan.engine).map_err(StartError::Cores)?;
         let listeners = listen(&plan)?;

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use super::components::{self, Component, Known, Section, address};
+use super::components::{self, Component, Known, Section, address, tail_sampling};
 use super::engine::{self, Engine};
 use super::ids::Id;
 use super::machine::{Budget, Machine};
-use super::plan::{Batch, Exporter, HealthCheck, Pipeline, Plan, Receiver};
+use super::plan::{Batch, Exporter, HealthCheck, Pipeline, Plan, Receiver, Sampling};
 use super::print::Out;
 use super::read::Block;
 use super::report::{At, Log, Severity, quote};
@@ -16,9 +16,10 @@ use super::service::{self, Draft, Reference, Service};
 use super::telemetry;
 use super::tree::{Map, Node, Value};
 use crate::otlp::Signal;
+use crate::sample::options::{Gates, Options as SampleOptions};
 
 /// Reads everything; errors are in `log`, and then the plan means nothing.
-pub fn plan(root: &Map, machine: &Machine, log: &Log) -> (Plan, Out) {
+pub fn plan(root: &Map, machine: &Machine, gates: Gates, log: &Log) -> (Plan, Out) {
     let node = Node::new(At::default(), Value::Map(root.clone()));
     let mut b = Block::new(log, String::new(), &node, true);
     let engine = b.block("tracemill", engine::read);
@@ -32,7 +33,8 @@ pub fn plan(root: &Map, machine: &Machine, log: &Log) -> (Plan, Out) {
     }
     check_presence(root, log);
     check_references(&service, &declared, log);
-    let mut parts = Parts::new(machine, log, &service, &engine);
+    check_samplers(&service, log);
+    let mut parts = Parts::new(machine, gates, log, &service, &engine);
     for declaration in &declared {
         parts.read(declaration);
     }
@@ -137,15 +139,41 @@ fn check_references(service: &Service, declared: &[Declaration<'_>], log: &Log) 
     }
 }
 
+/// `tail_sampling` stands in traces pipelines only, and once in each.
+fn check_samplers(service: &Service, log: &Log) {
+    for draft in &service.pipelines {
+        let path = format!("service::pipelines::{}", draft.id);
+        let samplers = draft.processors.iter().filter(|r| r.id.kind == tail_sampling::TYPE);
+        for (i, reference) in samplers.enumerate() {
+            let signal = draft.signal.name();
+            if draft.signal != Signal::Traces {
+                let what = format!(
+                    "failed to create \"{}\" processor for data type \"{signal}\": telemetry type \
+                     is not supported",
+                    reference.id
+                );
+                log.error(reference.at, &path, what, Some("it samples traces only".into()));
+            } else if i > 0 {
+                let what = "a second tail_sampling in one pipeline is not supported";
+                let right = "put its policies into the first: \
+                             policies of type and, not and drop combine conditions";
+                log.error(reference.at, &path, what, Some(right.into()));
+            }
+        }
+    }
+}
+
 /// Components as they are read.
 struct Parts<'a> {
     machine: &'a Machine,
+    gates: Gates,
     log: &'a Log,
     service: &'a Service,
     engine: &'a Engine,
     receivers: Vec<(Id, Receiver)>,
     exporters: Vec<(Id, Exporter)>,
     batches: BTreeMap<Id, Batch>,
+    samplers: BTreeMap<Id, SampleOptions>,
     limiters: BTreeMap<Id, Budget>,
     health_checks: Vec<HealthCheck>,
     outside: Vec<Outside>,
@@ -153,15 +181,23 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    fn new(machine: &'a Machine, log: &'a Log, service: &'a Service, engine: &'a Engine) -> Self {
+    fn new(
+        machine: &'a Machine,
+        gates: Gates,
+        log: &'a Log,
+        service: &'a Service,
+        engine: &'a Engine,
+    ) -> Self {
         Self {
             machine,
+            gates,
             log,
             service,
             engine,
             receivers: Vec::new(),
             exporters: Vec::new(),
             batches: BTreeMap::new(),
+            samplers: BTreeMap::new(),
             limiters: BTreeMap::new(),
             health_checks: Vec::new(),
             outside: Vec::new(),
@@ -220,6 +256,13 @@ impl<'a> Parts<'a> {
             Component::Batch => {
                 let batch = components::batch::read(b);
                 self.batches.insert(d.id.clone(), batch);
+                return;
+            }
+            Component::TailSampling => {
+                let extensions: Vec<String> =
+                    self.service.extensions.iter().map(|r| r.id.to_string()).collect();
+                let options = tail_sampling::read(b, self.gates, &extensions);
+                self.samplers.insert(d.id.clone(), options);
                 return;
             }
             Component::HealthCheck => {
@@ -318,6 +361,10 @@ impl<'a> Parts<'a> {
             draft.processors.iter().filter_map(|r| self.batches.get(&r.id)).collect();
         let caps = batches.iter().map(|b| b.items_max).filter(|max| *max > 0);
         let limiters = draft.processors.iter().filter(|r| self.limiters.contains_key(&r.id));
+        let sampling = draft.processors.iter().find_map(|r| {
+            let options = self.samplers.get(&r.id)?.clone();
+            Some(Sampling { id: r.id.to_string(), options })
+        });
         Pipeline {
             id: draft.id.to_string(),
             signal: draft.signal,
@@ -326,6 +373,7 @@ impl<'a> Parts<'a> {
             batch_items_max: caps.min().unwrap_or(0),
             batch: batches.last().map(|b| **b),
             memory_limiters: limiters.map(|r| r.id.to_string()).collect(),
+            sampling,
         }
     }
 }

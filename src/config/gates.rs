@@ -1,7 +1,8 @@
 //! `--feature-gates`: the collector's gates are known by name, so that command lines carry over.
-//! None of them changes anything here.
+//! Only those of the tail sampler change something here.
 
 use super::report::{At, Log, did_you_mean, quote};
+use crate::sample::options::Gates;
 
 /// Gates of the collector v0.161 that the router's components bring, and whether they can still be
 /// turned off.
@@ -28,8 +29,12 @@ const GATES: [(&str, bool); 20] = [
     ("telemetry.newPipelineTelemetry", true),
 ];
 
-/// Checks the values of `--feature-gates`: `a,-b,+c`.
-pub fn check(values: &[String], log: &mut Log) {
+/// Where the gates of the tail sampler begin.
+const SAMPLER: &str = "processor.tailsamplingprocessor.";
+
+/// Reads the values of `--feature-gates`: `a,-b,+c`. The last word on a gate counts.
+pub fn read(values: &[String], log: &mut Log) -> Gates {
+    let mut gates = Gates::default();
     for value in values.iter().filter(|v| !v.is_empty()) {
         let source = log.add_source(format!("--feature-gates={value}"), false);
         let at = At { source, line: 0, column: 0 };
@@ -50,6 +55,7 @@ pub fn check(values: &[String], log: &mut Log) {
                         format!("feature gate {} cannot be turned off any more", quote(name));
                     log.error(at, "", what, None);
                 }
+                Some(_) if switch(&mut gates, name, on) => {}
                 Some(_) => {
                     log.warn(
                         at,
@@ -61,4 +67,18 @@ pub fn check(values: &[String], log: &mut Log) {
             }
         }
     }
+    gates
+}
+
+/// Sets a gate of the tail sampler; false if it is none that changes something.
+fn switch(gates: &mut Gates, name: &str, on: bool) -> bool {
+    let gate = match name.strip_prefix(SAMPLER) {
+        Some("recordpolicy") => &mut gates.record_policy,
+        Some("usetracestate") => &mut gates.use_trace_state,
+        Some("metricstatcountspanssampled") => &mut gates.count_spans_sampled,
+        Some("metricstatcountbytessampled") => &mut gates.count_bytes_sampled,
+        _ => return false,
+    };
+    *gate = on;
+    true
 }

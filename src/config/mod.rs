@@ -65,7 +65,7 @@ pub struct Loaded {
 /// Everything that is wrong with it, and the warnings that came along.
 pub fn load(request: &Request, env: Env<'_>, machine: &Machine) -> Result<Loaded, Report> {
     let mut log = Log::default();
-    gates::check(&request.feature_gates, &mut log);
+    let gates = gates::read(&request.feature_gates, &mut log);
     let Some(map) = source::merged(request, env, &mut log) else {
         return Err(Report { notices: log.into_notices() });
     };
@@ -79,7 +79,7 @@ pub fn load(request: &Request, env: Env<'_>, machine: &Machine) -> Result<Loaded
         Value::Map(map) => map,
         _ => tree::Map::default(),
     };
-    let (plan, effective) = assemble::plan(&map, machine, &log);
+    let (plan, effective) = assemble::plan(&map, machine, gates, &log);
     let failed = log.has_errors();
     let mut notices = log.into_notices();
     if failed {

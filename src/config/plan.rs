@@ -4,7 +4,7 @@ use std::time::Duration;
 
 pub use crate::telemetry::HealthCheck;
 pub use crate::upstream::debug::{Options as DebugOptions, Verbosity};
-use crate::{otlp::Signal, route, rpc, runtime, telemetry, upstream};
+use crate::{otlp::Signal, route, rpc, runtime, sample, telemetry, upstream};
 
 /// A whole configuration. Components that no pipeline uses are left out.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +51,17 @@ pub struct Pipeline {
     pub batch: Option<Batch>,
     /// Ids of `memory_limiter` processors, for their metrics.
     pub memory_limiters: Vec<String>,
+    /// The `tail_sampling` processor, if there is one. Each pipeline has an instance of its own.
+    pub sampling: Option<Sampling>,
+}
+
+/// `tail_sampling` processor of one pipeline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampling {
+    /// Id as written, e.g. `tail_sampling/errors`.
+    pub id: String,
+    /// What it does.
+    pub options: sample::options::Options,
 }
 
 /// `batch` processor.

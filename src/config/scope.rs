@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::components::{KNOWN, Section};
+use super::components::{KNOWN, Section, tail_sampling};
 use super::ids::Id;
 use super::report::{At, Log, did_you_mean};
 use super::service::{Draft, Reference};
@@ -52,7 +52,6 @@ pub fn report(outside: &[Outside], pipelines: &[Draft], log: &Log) {
 /// What to know about some types.
 fn why(o: &Outside) -> Option<String> {
     let text = match (o.section, o.id.kind.as_str()) {
-        (Section::Processors, "tail_sampling") => "not yet in this release",
         (Section::Exporters, "otlp_http" | "otlphttp" | "file") => "not yet in this release",
         (_, "opencensus") | (Section::Exporters, "jaeger" | "jaeger_thrift") => {
             "gone from the collector; Jaeger takes OTLP, so otlp_grpc does"
@@ -94,10 +93,19 @@ impl<'a> Set<'a> {
             references.iter().any(|r| set.contains(&r.id))
         };
         let from_connector = outside(&self.connectors, &draft.receivers);
-        let last = draft.processors.iter().rposition(|r| self.processors.contains(&r.id));
-        let sampling = draft.processors.iter().any(|r| r.id.kind == "tail_sampling");
-        let is_behind =
-            |r: &&Reference| self.exporters.contains(&r.id) || self.connectors.contains(&r.id);
+        // What stands behind a sampler can see less; so it stays behind it.
+        let sampler = draft.processors.iter().position(|r| r.id.kind == tail_sampling::TYPE);
+        let (upto, rest) = draft.processors.split_at(sampler.map_or(0, |i| i + 1));
+        let after_sampler =
+            sampler.is_some() && rest.iter().any(|r| self.processors.contains(&r.id));
+        let (pipe, tail) = match after_sampler {
+            true => (upto, rest),
+            false => (&draft.processors[..], &[][..]),
+        };
+        let last = pipe.iter().rposition(|r| self.processors.contains(&r.id));
+        let is_behind = |r: &&Reference| {
+            after_sampler || self.exporters.contains(&r.id) || self.connectors.contains(&r.id)
+        };
         let behind: Vec<&Reference> = draft.exporters.iter().filter(is_behind).collect();
         if !from_connector
             && last.is_none()
@@ -113,36 +121,25 @@ impl<'a> Set<'a> {
             );
             return lines;
         }
-        if sampling {
-            lines.push(
-                "  samples: keep it as it is in stock collectors, and put tracemill in front:"
-                    .into(),
-            );
-            lines.push(
-                "    receivers: [otlp]  exporters: [load_balancing] with them as backends".into(),
-            );
-            return lines;
-        }
         let here: Vec<&Reference> = draft.exporters.iter().filter(|r| !is_behind(r)).collect();
-        if here.is_empty() {
+        if here.is_empty() && sampler.is_none() {
             lines.push(
                 "  none of its exporters is tracemill's: keep it in the stock collector".into(),
             );
             return lines;
         }
-        self.split(draft, last, &here, &behind, &mut lines);
+        let (front, middle) = pipe.split_at(last.map_or(0, |i| i + 1));
+        self.split(draft, [front, middle, tail], (&here, &behind), &mut lines);
         lines
     }
 
     fn split(
         &self,
         draft: &Draft,
-        last: Option<usize>,
-        here: &[&Reference],
-        behind: &[&Reference],
+        [front, rest, tail]: [&[Reference]; 3],
+        (here, behind): (&[&Reference], &[&Reference]),
         lines: &mut Vec<String>,
     ) {
-        let (front, rest) = draft.processors.split_at(last.map_or(0, |i| i + 1));
         // Whoever needs a processor in front must arrive there, too.
         let in_front = |r: &&Reference| !front.is_empty() || self.receivers.contains(&r.id);
         let front_receivers: Vec<&Reference> = draft.receivers.iter().filter(in_front).collect();
@@ -171,7 +168,8 @@ impl<'a> Set<'a> {
         ));
         if !behind.is_empty() {
             lines.push(format!(
-                "  a stock collector behind:    receivers: [otlp]  exporters: {}",
+                "  a stock collector behind:    receivers: [otlp]{}  exporters: {}",
+                processors(&tail.iter().collect::<Vec<_>>()),
                 ids(behind)
             ));
         }

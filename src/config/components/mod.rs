@@ -12,6 +12,7 @@ pub mod otlp_grpc;
 pub mod otlp_receiver;
 pub mod queue;
 pub mod retry;
+pub mod tail_sampling;
 pub mod tls;
 
 /// Where a component stands in the file.
@@ -68,6 +69,8 @@ pub enum Component {
     MemoryLimiter,
     /// `batch` processor.
     Batch,
+    /// `tail_sampling` processor.
+    TailSampling,
     /// `load_balancing` exporter.
     LoadBalancing,
     /// `otlp_grpc` exporter.
@@ -101,7 +104,7 @@ const PPROF: &str = "no profile is served; `perf` shows every function of a runn
 const ZPAGES: &str = "no pages are served; the metrics page shows every queue and limit";
 
 /// Every type that is accepted.
-pub const KNOWN: [Known; 13] = [
+pub const KNOWN: [Known; 14] = [
     known(Section::Receivers, "otlp", Component::OtlpReceiver, None, "OTLP over gRPC and HTTP"),
     known(
         Section::Processors,
@@ -111,6 +114,13 @@ pub const KNOWN: [Known; 13] = [
         "sets the byte budget of the process",
     ),
     known(Section::Processors, "batch", Component::Batch, None, "caps merging"),
+    known(
+        Section::Processors,
+        "tail_sampling",
+        Component::TailSampling,
+        None,
+        "keeps or drops each trace as a whole",
+    ),
     known(
         Section::Exporters,
         "load_balancing",

@@ -78,6 +78,41 @@ impl Block<'_> {
         self.log.say(severity, self.at, &self.path, what, some(right));
     }
 
+    /// What the collector finds only when it starts the component: an error where it is in use.
+    pub fn start_error(&self, what: impl Into<String>, right: &str) {
+        if !self.mode.is_off {
+            self.refuse_here(what, right);
+        }
+    }
+
+    /// The same, about the value of `key`.
+    pub fn start_error_at(&self, key: &str, what: impl Into<String>, right: &str) {
+        if !self.mode.is_off {
+            self.refuse_at(key, what, right);
+        }
+    }
+
+    /// The same, about an item of the list `key`, which stands at `at`.
+    pub fn start_error_of_item(&self, key: &str, item: (usize, At), what: &str, right: &str) {
+        if self.mode.is_off || self.mode.is_broken {
+            return;
+        }
+        let path = format!("{}[{}]", self.path_of(key), item.0);
+        let (severity, unused) = match self.mode.in_use {
+            true => (Severity::Error, ""),
+            false => (Severity::Warning, UNUSED),
+        };
+        self.log.say(severity, item.1, &path, format!("{what}{unused}"), some(right));
+    }
+
+    /// A note about the value of `key`, if the component is in use.
+    pub fn note_at(&self, key: &str, what: impl Into<String>, right: &str) {
+        if !self.mode.is_broken && self.mode.in_use {
+            let (at, path) = (self.place_of(key), self.path_of(key));
+            self.log.say(Severity::Note, at, &path, what, some(right));
+        }
+    }
+
     /// A note about the block itself, if the component is in use.
     pub fn note_here(&self, what: impl Into<String>, right: &str) {
         if !self.mode.is_broken && self.mode.in_use {

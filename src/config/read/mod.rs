@@ -41,6 +41,8 @@ enum Unknown {
     Error,
     /// The collector does not look at them.
     Warning,
+    /// The collector does not look at them if they are maps (or null).
+    WarningIfMap,
     /// A map with names of the user's.
     Fine,
 }
@@ -111,8 +113,12 @@ impl<'a> Block<'a> {
                 None if self.asked.is_empty() => "no key is known here".into(),
                 None => format!("known here: {}", sorted(&self.asked).join(", ")),
             };
+            let is_map = matches!(entry.node.value, Value::Map(_) | Value::Null);
             match self.unknown {
-                Unknown::Warning => {
+                Unknown::WarningIfMap if !is_map => {
+                    self.log.error(entry.at, &self.path, what, Some(right))
+                }
+                Unknown::Warning | Unknown::WarningIfMap => {
                     let what = format!("{what}: has no effect, as in the collector");
                     self.log.warn(entry.at, &self.path, what, Some(right));
                 }
@@ -125,6 +131,11 @@ impl<'a> Block<'a> {
     /// Unknown keys are only warned of: the collector overlooks them here.
     pub fn overlook_unknown(&mut self) {
         self.unknown = Unknown::Warning;
+    }
+
+    /// The same for keys that hold a map; others are errors.
+    pub fn overlook_unknown_maps(&mut self) {
+        self.unknown = Unknown::WarningIfMap;
     }
 
     /// Whether a pipeline (or `service.extensions`) uses the component that is read.
@@ -220,6 +231,19 @@ impl<'a> Block<'a> {
     pub fn block<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Self) -> T) -> T {
         self.asked.push(key);
         self.entry(key, read)
+    }
+
+    /// A block that has no effect beside the others: its types and keys are checked, as in the
+    /// collector, and nothing is recorded.
+    pub fn unselected(&mut self, key: &'static str, read: impl FnOnce(&mut Self)) {
+        if self.node(key).is_none() {
+            return;
+        }
+        let mut block = self.child(key);
+        block.mode.in_use = false;
+        block.mode.is_off = true;
+        read(&mut block);
+        block.finish();
     }
 
     /// Names and places of all entries, whatever they are called.

@@ -81,6 +81,12 @@ impl<'a> Block<'a> {
         u32::try_from(n).unwrap_or(default)
     }
 
+    /// A whole number from −2³¹ to 2³¹ − 1.
+    pub fn signed32(&mut self, key: &'static str, default: i32) -> i32 {
+        let n = self.int(key, default.into(), i32::MIN.into(), i32::MAX.into());
+        i32::try_from(n).unwrap_or(default)
+    }
+
     fn int(&mut self, key: &'static str, default: i128, min: i128, max: i128) -> i128 {
         let n = match self.node(key).map(|n| &n.value) {
             None => default,
@@ -142,23 +148,32 @@ impl<'a> Block<'a> {
 
     /// A duration that is not negative.
     pub fn duration(&mut self, key: &'static str, default: Duration) -> Duration {
-        let nanos = match self.node(key) {
-            None => Ok(default),
-            Some(node) => match &node.value {
-                Value::Null => Ok(Duration::ZERO),
-                Value::Text(text) => self.parse_duration(key, text, default),
-                #[expect(clippy::cast_possible_truncation, reason = "saturates")]
-                Value::Float(x) => self.bare_duration(key, *x as i128),
-                Value::Int(n) => self.bare_duration(key, *n),
-                _ => Ok(self.wrong_type(key, "a duration such as 10s", default)),
-            },
-        };
-        let duration = nanos.unwrap_or_else(|()| {
+        let duration = self.duration_of(key, default).unwrap_or_else(|()| {
             self.error_at(key, "must not be negative", "");
             default
         });
         self.record(key, Out::plain(show_duration(duration)));
         duration
+    }
+
+    /// A duration; one that is negative acts as zero.
+    pub fn duration_or_negative(&mut self, key: &'static str, default: Duration) -> Duration {
+        let duration = self.duration_of(key, default).unwrap_or_default();
+        self.record(key, Out::plain(show_duration(duration)));
+        duration
+    }
+
+    /// An error if it is negative.
+    fn duration_of(&mut self, key: &'static str, default: Duration) -> Result<Duration, ()> {
+        let Some(node) = self.node(key) else { return Ok(default) };
+        match &node.value {
+            Value::Null => Ok(Duration::ZERO),
+            Value::Text(text) => self.parse_duration(key, text, default),
+            #[expect(clippy::cast_possible_truncation, reason = "saturates")]
+            Value::Float(x) => self.bare_duration(key, *x as i128),
+            Value::Int(n) => self.bare_duration(key, *n),
+            _ => Ok(self.wrong_type(key, "a duration such as 10s", default)),
+        }
     }
 
     fn parse_duration(&self, key: &str, text: &str, default: Duration) -> Result<Duration, ()> {
@@ -218,24 +233,39 @@ impl<'a> Block<'a> {
 
     /// A list of texts; one text with commas is taken apart, as in the collector.
     pub fn texts(&mut self, key: &'static str, default: &[&str]) -> Vec<String> {
-        let texts = match self.node(key) {
+        let texts: Vec<String> = match self.node(key) {
             None => default.iter().map(|&s| s.to_owned()).collect(),
-            Some(node) => self.texts_of(key, node),
+            Some(node) => self.texts_of(key, node).into_iter().map(|(text, _)| text).collect(),
         };
         self.record(key, Out::texts(texts.iter().map(String::as_str)));
         texts
     }
 
-    fn texts_of(&self, key: &str, node: &Node) -> Vec<String> {
+    /// The same, each with its place; none if the key is absent.
+    pub fn texts_at(&mut self, key: &'static str) -> Vec<(String, At)> {
+        let Some(node) = self.node(key) else {
+            self.record(key, Out::List(Vec::new()));
+            return Vec::new();
+        };
+        if matches!(&node.value, Value::Text(text) if text.contains(',')) {
+            let what = "one text is taken apart at its commas, as in the collector";
+            self.note_at(key, what, "write a list, if the commas belong to a value");
+        }
+        let texts = self.texts_of(key, node);
+        self.record(key, Out::texts(texts.iter().map(|(text, _)| text.as_str())));
+        texts
+    }
+
+    fn texts_of(&self, key: &str, node: &Node) -> Vec<(String, At)> {
         match &node.value {
             Value::Null => Vec::new(),
             Value::Text(text) if text.is_empty() => Vec::new(),
-            Value::Text(text) => text.split(',').map(str::to_owned).collect(),
+            Value::Text(text) => text.split(',').map(|t| (t.to_owned(), node.at)).collect(),
             Value::List(items) => {
                 let mut texts = Vec::new();
                 for (i, item) in items.iter().enumerate() {
                     match text_of(item) {
-                        Some(text) => texts.push(text),
+                        Some(text) => texts.push((text, item.at)),
                         None => {
                             let path = format!("{}[{i}]", self.path_of(key));
                             let what = format!("wants text, this is {}", item.kind());
