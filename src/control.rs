@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::config::Plan;
+use crate::config::plan::ExporterKind;
 use crate::net::listener;
 use crate::router::core::{self as router_core, Blueprint, Entrance, Message};
 use crate::router::snapshot::Snapshot;
@@ -24,6 +25,7 @@ use crate::runtime::lease::Limit;
 use crate::runtime::mailbox::{Sender, mailbox};
 use crate::runtime::{cores, preflight};
 use crate::telemetry::process;
+use crate::upstream::file;
 use crate::upstream::outlet::Limits;
 
 pub mod discover;
@@ -35,6 +37,8 @@ const INBOX_MAX: usize = 4096;
 /// Room for arriving messages: at least one body of the largest size by default (20 MiB on HTTP).
 const ARRIVING_BYTES_MIN: u64 = 24 << 20;
 const ARRIVING_BYTES_MAX: u64 = 64 << 20;
+/// What waits for a disk may take this part of the memory limit beside it.
+const FILE_SHARE: u64 = 16;
 /// How often the busy share of the cores is looked at.
 const BUSY_TICK: Duration = Duration::from_secs(1);
 /// How often a drain says what is left.
@@ -56,6 +60,15 @@ pub enum StartError {
         /// Why.
         cause: listener::Error,
     },
+    /// A `file` exporter cannot open its file.
+    File {
+        /// Component id.
+        exporter: String,
+        /// `path`.
+        path: String,
+        /// Why.
+        cause: std::io::Error,
+    },
     /// A core did not come up.
     Core(String),
 }
@@ -71,6 +84,11 @@ impl fmt::Display for StartError {
                     "cannot start pipelines: failed to start \"{receiver}\" receiver: {cause}"
                 )
             }
+            Self::File { exporter, path, cause } => write!(
+                f,
+                "cannot start pipelines: failed to start \"{exporter}\" exporter: open {path}: \
+                 {cause}"
+            ),
             Self::Core(text) => f.write_str(text),
         }
     }
@@ -115,6 +133,7 @@ pub struct Running {
     addresses: Vec<(Entrance, SocketAddr)>,
     limits: Arc<Limits>,
     memory: Arc<Limit>,
+    files: Vec<file::Writer>,
     tasks: RefCell<JoinSet<()>>,
 }
 
@@ -137,20 +156,22 @@ impl Running {
         for discovery in &discoveries {
             rings[discovery.exporter] = Some(Arc::clone(discovery.ring()));
         }
+        let (files, sinks) = open_files(&plan)?;
         let blueprint = Blueprint {
             rings,
+            files: sinks,
             plan: Arc::clone(&plan),
             limits: Arc::clone(&limits),
             memory: Arc::clone(&memory),
             arriving: Limit::new(arriving_bytes(plan.engine.hard_bytes)),
             cores: seats.len(),
         };
-        let mut started = Vec::new();
+        let mut cores = Vec::new();
         for (number, &cpu) in seats.iter().enumerate() {
-            started.push(start_core(&blueprint, number, cpu).await?);
+            cores.push(start_core(&blueprint, number, cpu).await?);
         }
         let mut tasks = JoinSet::new();
-        let doors: Vec<Doorway> = started.iter().map(Core::doorway).collect();
+        let doors: Vec<Doorway> = cores.iter().map(Core::doorway).collect();
         for discovery in discoveries {
             tasks.spawn(discovery.follow(doors.clone()));
         }
@@ -161,8 +182,9 @@ impl Running {
             let socket = TcpListener::from_std(socket).map_err(broken)?;
             tasks.spawn(accept(socket, at, doors.clone()));
         }
-        tasks.spawn(watch_busy(started.iter().map(|c| (c.tid, Arc::clone(&c.load))).collect()));
-        Ok(Self { plan, cores: started, addresses, limits, memory, tasks: RefCell::new(tasks) })
+        tasks.spawn(watch_busy(cores.iter().map(|c| (c.tid, Arc::clone(&c.load))).collect()));
+        let tasks = RefCell::new(tasks);
+        Ok(Self { plan, cores, addresses, limits, memory, files, tasks })
     }
 
     /// Where connections come in, with the ports that were really bound.
@@ -193,6 +215,12 @@ impl Running {
     #[must_use]
     pub fn limits(&self) -> (&Limits, &Limit) {
         (&self.limits, &self.memory)
+    }
+
+    /// The `file` exporters.
+    #[must_use]
+    pub fn files(&self) -> &[file::Writer] {
+        &self.files
     }
 
     /// Asks every core what it has counted. A core that ended is left out.
@@ -249,6 +277,14 @@ impl Running {
             // A panic would have ended the process already.
             let _ = core.thread.join();
         }
+        for file in self.files {
+            let (exporter, path) = file.target();
+            let (exporter, path) = (exporter.to_owned(), path.to_owned());
+            let items = file.close(self.plan.engine.drain_timeout);
+            if items > 0 {
+                lost.push((exporter, path, items));
+            }
+        }
         lost
     }
 
@@ -257,6 +293,22 @@ impl Running {
         self.drain().await;
         self.stop().await
     }
+}
+
+/// Opens the files, and gives each exporter that has one its way to it.
+fn open_files(plan: &Plan) -> Result<(Vec<file::Writer>, Vec<Option<file::Sink>>), StartError> {
+    let (mut writers, mut sinks) = (Vec::new(), vec![None; plan.exporters.len()]);
+    for (exporter, sink) in plan.exporters.iter().zip(&mut sinks) {
+        let ExporterKind::File(options) = &exporter.kind else { continue };
+        let bytes_max = plan.engine.hard_bytes / FILE_SHARE;
+        let writer = file::Writer::start(&exporter.id, options, bytes_max).map_err(|cause| {
+            let (exporter, path) = (exporter.id.clone(), options.path.clone());
+            StartError::File { exporter, path, cause }
+        })?;
+        *sink = Some(writer.sink());
+        writers.push(writer);
+    }
+    Ok((writers, sinks))
 }
 
 /// Messages that are still arriving may take a sixteenth of the memory limit beside it.

@@ -25,6 +25,7 @@ use crate::runtime::lease::{Charge, Purse};
 use crate::runtime::timer::{self, Alarm, Timeout};
 use crate::telemetry::Quiet;
 use crate::time::Instant;
+use crate::upstream::file;
 use crate::upstream::outlet::{self, Offer, Outlet, Site};
 use crate::upstream::replies::Ticket;
 
@@ -80,6 +81,8 @@ pub struct Way {
     pub outlets: [Option<Vec<usize>>; 3],
     /// Positions in the debug exporters.
     pub debugs: [Vec<usize>; 3],
+    /// Files that are written.
+    pub files: [Vec<file::Sink>; 3],
     /// The balancer's bound of a reply that waits, if one is on the way.
     pub bound: Option<Duration>,
     /// What came, by transport and signal.
@@ -199,10 +202,16 @@ impl Router {
         let Some(charge) = self.room_in_memory(bytes, late) else {
             return Ok(Taken::NoRoom { why: Lack::Memory });
         };
+        let files = ways[way].files[signal as usize].iter();
+        let rooms: Option<Vec<_>> = files.map(|sink| sink.room(call.message.len())).collect();
+        let Some(rooms) = rooms else { return Ok(Taken::NoRoom { why: Lack::Queue }) };
         let without = outlet::reserve(outlets, offers);
         if without > 0 && !self.may_go_in_part(outlets, offers, without, late) {
             outlet::unreserve(outlets, offers);
             return Ok(Taken::NoRoom { why: Lack::Queue });
+        }
+        for room in rooms {
+            room.put(signal, &call.message, items);
         }
         Ok(self.send(state, now, way, signal, call, charge))
     }

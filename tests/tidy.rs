@@ -90,6 +90,8 @@ const EXCEPTIONS: &[(&str, &str)] = &[
 const PURE_FILES: &[&str] = &[
     "upstream/backoff.rs",
     "upstream/batch.rs",
+    "upstream/file/json.rs",
+    "upstream/file/schema.rs",
     "upstream/link.rs",
     "upstream/options.rs",
     "upstream/queue.rs",

@@ -278,6 +278,7 @@ impl<'a> Parts<'a> {
             }
             Component::OtlpGrpc => components::otlp_grpc::read(b, merge),
             Component::Debug => components::debug::read(b),
+            Component::File => components::file::read(b),
             Component::Nop => components::debug::nop(b),
         };
         if in_use {

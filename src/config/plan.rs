@@ -4,6 +4,7 @@ use std::time::Duration;
 
 pub use crate::telemetry::HealthCheck;
 pub use crate::upstream::debug::{Options as DebugOptions, Verbosity};
+pub use crate::upstream::file::{Format, Options as FileOptions, Rotation};
 use crate::{otlp::Signal, route, rpc, runtime, sample, telemetry, upstream};
 
 /// A whole configuration. Components that no pipeline uses are left out.
@@ -98,6 +99,8 @@ pub enum ExporterKind {
     },
     /// `debug`.
     Debug(DebugOptions),
+    /// `file`.
+    File(FileOptions),
     /// `nop`.
     Nop,
 }

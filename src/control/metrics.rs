@@ -11,6 +11,7 @@ use crate::router::snapshot::{LaneSnapshot, Received, Snapshot};
 use crate::runtime::clock;
 use crate::telemetry::options::{MetricsLevel, MetricsReader};
 use crate::telemetry::{Page, Process, names, process};
+use crate::upstream::file;
 use crate::upstream::stats::Loss;
 
 /// Asks the cores and renders the page of one reader.
@@ -21,7 +22,8 @@ pub async fn page(running: &Running, reader: &MetricsReader, log_lines_lost: u64
     let mut page = Page::new(reader, telemetry.metrics_level, &telemetry.resource);
     receivers(&mut page, plan, &snapshots);
     processors(&mut page, plan, &snapshots);
-    let lanes = merged(&snapshots);
+    let mut lanes = merged(&snapshots);
+    lanes.extend(running.files().iter().flat_map(files));
     for exporter in &plan.exporters {
         self::exporter(&mut page, plan, exporter, &lanes);
     }
@@ -99,6 +101,26 @@ fn merged(snapshots: &[Snapshot]) -> BTreeMap<Key, LaneSnapshot> {
         }
     }
     all
+}
+
+/// A file as lanes, one per signal; its path is the endpoint.
+fn files(file: &file::Writer) -> [(Key, LaneSnapshot); 3] {
+    let (exporter, path) = file.target();
+    Signal::ALL.map(|signal| {
+        let (stats, held_items) = file.stats(signal);
+        let lane = LaneSnapshot {
+            exporter: exporter.to_owned(),
+            endpoint: path.to_owned(),
+            signal,
+            stats,
+            held_items,
+            held_bytes: 0,
+            queue_size: 0,
+            calls_in_flight: 0,
+            connections: 0,
+        };
+        ((exporter.to_owned(), path.to_owned(), signal), lane)
+    })
 }
 
 /// The collector's metrics of one exporter.
@@ -183,7 +205,7 @@ fn queue_capacity(kind: &ExporterKind) -> Option<u64> {
     match kind {
         ExporterKind::LoadBalancing(b) => b.queue.map(|q| q.size_max),
         ExporterKind::OtlpGrpc { options, .. } => options.queue.map(|q| q.size_max),
-        ExporterKind::Debug(_) | ExporterKind::Nop => None,
+        ExporterKind::Debug(_) | ExporterKind::File(_) | ExporterKind::Nop => None,
     }
 }
 

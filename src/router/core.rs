@@ -26,6 +26,7 @@ use crate::runtime::executor;
 use crate::runtime::gate::Gate;
 use crate::runtime::lease::{Lease, Limit, Purse};
 use crate::runtime::mailbox::Receiver;
+use crate::upstream::file;
 use crate::upstream::outlet::{Limits, Outlet, Recipe, Site};
 use crate::upstream::replies::Replies;
 
@@ -72,6 +73,8 @@ pub struct Blueprint {
     pub memory: Arc<Limit>,
     /// Memory for messages that are still arriving, besides [`Self::memory`].
     pub arriving: Arc<Limit>,
+    /// Ways to the file of each exporter that has one.
+    pub files: Vec<Option<file::Sink>>,
     /// How many cores there are.
     pub cores: usize,
 }
@@ -254,7 +257,7 @@ fn router(blueprint: &Blueprint, core: usize, memory: Purse) -> Router {
             _ => None,
         })
         .collect();
-    let ways = (0..plan.receivers.len()).map(|at| way(plan, at)).collect();
+    let ways = (0..plan.receivers.len()).map(|at| way(blueprint, at)).collect();
     Router::new(outlets, debugs, ways, site, memory, rules)
 }
 
@@ -274,7 +277,7 @@ fn outlet(blueprint: &Blueprint, at: usize, site: &Site) -> Outlet {
             cap(&mut recipe, items_max);
             Outlet::single(&recipe, endpoint, site)
         }
-        ExporterKind::Debug(_) | ExporterKind::Nop => Outlet::Nop,
+        ExporterKind::Debug(_) | ExporterKind::File(_) | ExporterKind::Nop => Outlet::Nop,
     }
 }
 
@@ -306,7 +309,8 @@ fn cap(recipe: &mut Recipe, items_max: u64) {
 }
 
 /// Where the receiver's requests go.
-fn way(plan: &Plan, receiver: usize) -> Way {
+fn way(blueprint: &Blueprint, receiver: usize) -> Way {
+    let plan = &blueprint.plan;
     let mut way = Way { receiver: plan.receivers[receiver].id.clone(), ..Way::default() };
     let debug_at: Vec<Option<usize>> = plan
         .exporters
@@ -322,6 +326,8 @@ fn way(plan: &Plan, receiver: usize) -> Way {
         let signal = pipeline.signal as usize;
         let outlets = way.outlets[signal].get_or_insert_default();
         outlets.extend(&pipeline.exporters);
+        let files = pipeline.exporters.iter().filter_map(|&e| blueprint.files[e].clone());
+        way.files[signal].extend(files);
         way.debugs[signal].extend(pipeline.exporters.iter().filter_map(|&e| debug_at[e]));
         for &exporter in &pipeline.exporters {
             if let ExporterKind::LoadBalancing(balancing) = &plan.exporters[exporter].kind {

@@ -1,10 +1,11 @@
 //! Sending and hearing back, for both roles: a bounded [`queue`] per endpoint, the [`replies`] that
 //! wait for what is in it, the [`link`] to the endpoint, and the [`lane`] that drives the three.
-//! Beside them [`debug`], which sends nowhere and only tells.
+//! Beside them [`debug`], which sends nowhere and only tells, and [`file`], which writes to disk.
 
 pub mod backoff;
 pub mod batch;
 pub mod debug;
+pub mod file;
 pub mod lane;
 pub mod link;
 pub mod options;

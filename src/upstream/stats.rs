@@ -18,6 +18,10 @@ pub enum Loss {
     Abandoned,
     /// The process ended.
     Shutdown,
+    /// The disk did not take it.
+    Unwritten,
+    /// It has no form in the format of the file.
+    Unencodable,
 }
 
 impl Loss {
@@ -29,6 +33,8 @@ impl Loss {
             Self::Elapsed => "retries_exhausted",
             Self::Abandoned => "abandoned",
             Self::Shutdown => "shutdown",
+            Self::Unwritten => "write_failed",
+            Self::Unencodable => "unencodable",
         }
     }
 }

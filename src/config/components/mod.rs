@@ -4,6 +4,7 @@
 pub mod address;
 pub mod batch;
 pub mod debug;
+pub mod file;
 pub mod grpc_client;
 pub mod health_check;
 pub mod load_balancing;
@@ -77,6 +78,8 @@ pub enum Component {
     OtlpGrpc,
     /// `debug` exporter.
     Debug,
+    /// `file` exporter.
+    File,
     /// `nop` exporter.
     Nop,
     /// `health_check` extension.
@@ -104,7 +107,7 @@ const PPROF: &str = "no profile is served; `perf` shows every function of a runn
 const ZPAGES: &str = "no pages are served; the metrics page shows every queue and limit";
 
 /// Every type that is accepted.
-pub const KNOWN: [Known; 14] = [
+pub const KNOWN: [Known; 15] = [
     known(Section::Receivers, "otlp", Component::OtlpReceiver, None, "OTLP over gRPC and HTTP"),
     known(
         Section::Processors,
@@ -130,6 +133,13 @@ pub const KNOWN: [Known; 14] = [
     ),
     known(Section::Exporters, "otlp_grpc", Component::OtlpGrpc, None, "OTLP over gRPC"),
     known(Section::Exporters, "debug", Component::Debug, None, "writes what arrives"),
+    known(
+        Section::Exporters,
+        "file",
+        Component::File,
+        None,
+        "OTLP to a file: JSON lines or protobuf",
+    ),
     known(Section::Exporters, "nop", Component::Nop, None, "drops what arrives"),
     known(
         Section::Extensions,

@@ -92,7 +92,9 @@ impl<'a> Block<'a> {
             None => default,
             Some(Value::Null) => 0,
             Some(Value::Int(n)) => *n,
-            // Cut towards zero, as in the collector (configs 4).
+            // As in the collector, a negative number is none that has been cut (configs 4).
+            Some(Value::Float(x)) if min == 0 && *x < 0.0 => -1,
+            // Cut towards zero.
             #[expect(clippy::cast_possible_truncation, reason = "saturates")]
             Some(Value::Float(x)) => *x as i128,
             Some(_) => self.wrong_type(key, "a whole number", default),

@@ -10,8 +10,8 @@ pub(super) fn read(b: &mut Block<'_>) -> Rule {
         ("ignore", ErrorMode::Ignore),
         ("propagate", ErrorMode::Propagate),
     ];
-    // Unset behaves as silent, whatever the documentation of the collector says.
-    let error_mode = match b.has("error_mode") {
+    // A null is no mode. Unset behaves as silent, whatever the documentation of the collector says.
+    let error_mode = match b.node("error_mode").is_some() {
         true => b.choice_any_case("error_mode", "silent", &choices, ErrorMode::Silent),
         false => ErrorMode::Silent,
     };
