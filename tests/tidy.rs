@@ -63,7 +63,7 @@ const ROOMS: &[(&str, Kind, &[&str])] = &[
         &["config", "upstream", "rpc", "net", "runtime", "route", "otlp", "telemetry", "time"],
     ),
     // beside the building: workloads for tests, benches and the demo
-    ("testing", Rim, &["route", "otlp"]),
+    ("testing", Rim, &["sample", "route", "otlp", "time"]),
     ("config", Rim, &["upstream", "rpc", "runtime", "sample", "route", "otlp", "telemetry"]),
     // rooms that speak to the world
     ("upstream", Rim, &["rpc", "runtime", "route", "otlp", "telemetry", "time"]),
@@ -123,8 +123,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("prometheus", &["telemetry/page.rs"]),
     ("tracing_subscriber", &["telemetry/log.rs"]),
     // only where a request is decoded to be looked at
-    ("prost", &["upstream/debug/"]),
-    ("opentelemetry_proto", &["upstream/debug/"]),
+    ("prost", &["upstream/debug/", "testing/"]),
+    ("opentelemetry_proto", &["upstream/debug/", "testing/"]),
     ("anyhow", &[]),
     ("rand", &[]),
 ];

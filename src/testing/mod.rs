@@ -4,11 +4,13 @@
 //! - [`workload`]: believable microservice traces as OTLP requests, ready to be sent with fresh
 //!   trace ids patched in;
 //! - [`random`]: the small generator of pseudo-random numbers behind it;
+//! - [`oracle`]: the tail sampler once more, naive, to judge the real one;
 //! - [`fuzz`]: one function per fuzz target, which ordinary tests run as well.
 #![forbid(unsafe_code)]
 
 mod encode;
 pub mod fuzz;
 mod model;
+pub mod oracle;
 pub mod random;
 pub mod workload;
