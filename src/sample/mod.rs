@@ -5,5 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod options;
+pub mod ottl;
+pub mod pattern;
 
 pub use options::Options;
