@@ -41,10 +41,10 @@ pub enum Inspection {
     version,
     about = "Routes OpenTelemetry traces to backends, each trace whole to one of them.",
     long_about = "Routes OpenTelemetry traces to backends, each trace whole to one of them.\n\n\
-        It reads the configuration of an OpenTelemetry Collector (otlp receivers, memory_limiter \
-        and batch processors, load_balancing, otlp_grpc, debug and nop exporters) and does the \
-        same with it, on the same backends. Without arguments it shows itself at work: traffic, \
-        router and backends in one process, on loopback, for ten seconds.",
+        It reads the configuration of an OpenTelemetry Collector (otlp receivers, memory_limiter, \
+        batch and tail_sampling processors, load_balancing, otlp_grpc, file, debug and nop \
+        exporters) and does the same with it, on the same backends. Without arguments it shows \
+        itself at work: traffic, router and backends in one process, on loopback, for ten seconds.",
     after_help = "Examples:\n  \
         tracemill                                    the demonstration\n  \
         tracemill --config router.yaml               run, as the collector would\n  \
@@ -96,7 +96,7 @@ struct ConfigArguments {
     /// Sets one key on top, e.g. --set processors.batch.timeout=2s.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// The collector's feature gates, e.g. a,-b. They are checked and change nothing.
+    /// The collector's feature gates, e.g. a,-b. Those of tail_sampling work.
     #[arg(long, value_name = "GATES", allow_hyphen_values = true)]
     feature_gates: Vec<String>,
 }

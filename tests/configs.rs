@@ -46,6 +46,10 @@ fn load_text(text: &str) -> Result<Loaded, Report> {
     load(&[&format!("yaml:{text}")], &[])
 }
 
+/// Files that are configurations by themselves.
+const EXAMPLES: [&str; 5] =
+    ["router.yaml", "passthrough.yaml", "sampler.yaml", "tier-router.yaml", "tier-sampler.yaml"];
+
 fn example(name: &str) -> String {
     root().join("configs").join(name).to_str().expect("paths are UTF-8").to_owned()
 }
@@ -107,6 +111,30 @@ fn the_passthrough_example_loads_three_signals_and_named_instances() {
 }
 
 #[test]
+fn the_sampler_examples_load_without_a_warning() {
+    let policies = |name: &str| {
+        let loaded = load(&[&example(name)], &[]).unwrap();
+        assert!(loaded.notices.iter().all(|n| n.severity == config::Severity::Note), "{loaded:?}");
+        loaded.plan.pipelines[0].sampling.clone().map_or(0, |s| s.options.policies.len())
+    };
+    let counts = ["sampler.yaml", "tier-router.yaml", "tier-sampler.yaml"].map(policies);
+    assert_eq!(counts, [7, 0, 2]);
+}
+
+#[test]
+fn every_example_is_tried() {
+    let mut files: Vec<String> = fs::read_dir(root().join("configs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    files.retain(|name| name.ends_with(".yaml") && name != "tracemill.yaml");
+    files.sort();
+    let mut tried = EXAMPLES.to_vec();
+    tried.sort_unstable();
+    assert_eq!(files, tried);
+}
+
+#[test]
 fn later_files_replace_lists_and_merge_maps() {
     let base = "yaml:{receivers: {otlp: {protocols: {grpc: , http: }}}, exporters: {nop: , debug: },\
                 service: {pipelines: {traces: {receivers: [otlp], exporters: [nop]}}}}";
@@ -122,7 +150,7 @@ fn later_files_replace_lists_and_merge_maps() {
 
 #[test]
 fn a_printed_configuration_loads_as_itself_and_hides_secrets() {
-    for name in ["router.yaml", "passthrough.yaml"] {
+    for name in EXAMPLES {
         let first = load(&[&example(name)], &[]).unwrap();
         let text = config::print_config(&first);
         let again = load_text(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
@@ -243,9 +271,9 @@ proptest! {
         at in any::<prop::sample::Index>(),
         cut in 0..40_usize,
         put in prop::collection::vec(0..TOKENS.len(), 0..6),
-        file in 0..3_usize,
+        file in 0..=EXAMPLES.len(),
     ) {
-        let name = ["router.yaml", "tracemill.yaml", "passthrough.yaml"][file];
+        let name = *EXAMPLES.get(file).unwrap_or(&"tracemill.yaml");
         let mut chars: Vec<char> = fs::read_to_string(example(name)).unwrap().chars().collect();
         let from = at.index(chars.len());
         let to = (from + cut).min(chars.len());

@@ -9,6 +9,9 @@ const NOT_YET: &str = "is not in this release";
 /// `max_megabytes` when it is not given.
 const MEGABYTES_MAX: u64 = 100;
 const MODE_MAX: u32 = 0o777;
+/// Level of zstd when none is given, and the highest that is worth its time.
+const LEVEL: i32 = 3;
+const LEVEL_MAX: i64 = 19;
 
 /// Reads the exporter.
 pub fn read(b: &mut Block<'_>) -> ExporterKind {
@@ -19,7 +22,7 @@ pub fn read(b: &mut Block<'_>) -> ExporterKind {
     let formats = [("json", Format::Json), ("proto", Format::Proto)];
     let format = b.choice("format", formats[0].0, &formats, Format::Json);
     let append = b.flag("append", false);
-    let rotation = b.optional("rotation", Absent::OffAlsoIfNull, rotation);
+    let rotation = b.optional("rotation", Absent::Off, rotation);
     if append && rotation.is_some() {
         let what = "append and rotation enabled at the same time is not supported";
         b.error_at("append", what, "leave it out: a file that rotates is always appended to");
@@ -61,20 +64,13 @@ fn rotation(b: &mut Block<'_>) -> Rotation {
     }
 }
 
-/// `zstd`, message by message, or nothing. Levels are those that the collector knows.
+/// `zstd`, message by message, or nothing. Whatever the level is, the library gets one of its own.
 fn compression(b: &mut Block<'_>) -> Option<i32> {
-    let choices = [("", false), ("zstd", true)];
-    let zstd = b.choice("compression", "", &choices, false);
+    let zstd = b.choice("compression", "", &[("", false), ("zstd", true)], false);
     let level = b.block("compression_params", |b| b.signed("level", 0));
     let level = match level {
-        0 => 3,
-        1 | 3 | 6 | 11 => i32::try_from(level).unwrap_or(3),
-        _ if zstd => {
-            let what = format!("level {level} is not one of zstd's");
-            b.error_at("compression_params", what, "level: 1, 3, 6 or 11");
-            3
-        }
-        _ => 3,
+        0 => LEVEL,
+        level => i32::try_from(level.clamp(1, LEVEL_MAX)).unwrap_or(LEVEL),
     };
     zstd.then_some(level)
 }

@@ -5,6 +5,7 @@ use super::{condition, meant};
 use crate::config::read::Block;
 use crate::config::report::quote;
 use crate::sample::options::Rule;
+use crate::sample::pattern::Pattern;
 
 /// A type of policy and the reader of its block.
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +107,12 @@ fn string_attribute(b: &mut Block<'_>) -> Rule {
     if values.is_empty() {
         let what = if invert { "no values: it always holds" } else { "no values: it never holds" };
         b.note_here(what, "values: [...]");
+    }
+    for (i, (text, at)) in values.iter().enumerate().filter(|_| regex) {
+        if let Err(e) = Pattern::new(text) {
+            let what = format!("invalid regex {}: {e}", quote(text));
+            b.start_error_of_item("values", (i, *at), &what, "");
+        }
     }
     let values = values.into_iter().map(|(text, _)| text).collect();
     Rule::StringAttribute { key, values, regex, invert }
