@@ -149,7 +149,7 @@ decision_cache: {sampled_cache_size: 10, non_sampled_cache_size: -1}",
 
 /// Type and block of a policy, and the rule that they make.
 fn rules() -> Vec<(&'static str, Rule)> {
-    [plain_rules(), combined_rules()].concat()
+    [plain_rules(), nested_rules()].concat()
 }
 
 fn plain_rules() -> Vec<(&'static str, Rule)> {
@@ -215,6 +215,13 @@ fn plain_rules() -> Vec<(&'static str, Rule)> {
             "trace_state, trace_state: {key: k, values: [v, '']}",
             Rule::TraceState { key: "k".into(), values: own(&["v", ""]) },
         ),
+    ]
+}
+
+fn nested_rules() -> Vec<(&'static str, Rule)> {
+    let always = || policy("", Rule::AlwaysSample);
+    let own = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
+    vec![
         (
             "ottl_condition, ottl_condition: {error_mode: Propagate, span: ['1 < 2'], spanevent: 'true'}",
             Rule::OttlCondition {
@@ -223,12 +230,6 @@ fn plain_rules() -> Vec<(&'static str, Rule)> {
                 spanevent: own(&["true"]),
             },
         ),
-    ]
-}
-
-fn combined_rules() -> Vec<(&'static str, Rule)> {
-    let always = || policy("", Rule::AlwaysSample);
-    vec![
         ("and, and: {and_sub_policy: [{type: always_sample}]}", Rule::And(vec![always()])),
         ("not, not: {not_sub_policy: {type: always_sample}}", Rule::Not(Box::new(always()))),
         (
