@@ -18,12 +18,14 @@ use tokio::task::JoinSet;
 use crate::config::Plan;
 use crate::config::plan::ExporterKind;
 use crate::net::listener;
-use crate::router::core::{self as router_core, Blueprint, Entrance, Message};
+use crate::router::core::{self as router_core, Blueprint, Entrance, Message, Sampling};
 use crate::router::snapshot::Snapshot;
 use crate::runtime::executor::{self, Seat};
 use crate::runtime::lease::Limit;
 use crate::runtime::mailbox::{Sender, mailbox};
-use crate::runtime::{cores, preflight};
+use crate::runtime::mesh::{Port, mesh};
+use crate::runtime::{clock, cores, preflight};
+use crate::sampler::Parcel;
 use crate::telemetry::process;
 use crate::upstream::file;
 use crate::upstream::outlet::Limits;
@@ -143,9 +145,6 @@ impl Running {
     /// # Errors
     /// Nothing runs then.
     pub async fn start(plan: Arc<Plan>) -> Result<Self, StartError> {
-        if plan.pipelines.iter().any(|p| p.sampling.is_some()) {
-            return Err(StartError::Core("tail_sampling is not in this build yet".into()));
-        }
         preflight::check().map_err(StartError::Refused)?;
         let seats = cores::choose(&plan.engine).map_err(StartError::Cores)?;
         let listeners = listen(&plan)?;
@@ -164,11 +163,13 @@ impl Running {
             limits: Arc::clone(&limits),
             memory: Arc::clone(&memory),
             arriving: Limit::new(arriving_bytes(plan.engine.hard_bytes)),
+            sampling: Sampling::all(&plan).map_err(StartError::Core)?,
+            seed: seed(),
             cores: seats.len(),
         };
         let mut cores = Vec::new();
-        for (number, &cpu) in seats.iter().enumerate() {
-            cores.push(start_core(&blueprint, number, cpu).await?);
+        for ((number, &cpu), port) in seats.iter().enumerate().zip(mesh(seats.len())) {
+            cores.push(start_core(&blueprint, number, cpu, port).await?);
         }
         let mut tasks = JoinSet::new();
         let doors: Vec<Doorway> = cores.iter().map(Core::doorway).collect();
@@ -335,7 +336,18 @@ fn listen(plan: &Plan) -> Result<Vec<(Entrance, std::net::TcpListener)>, StartEr
     Ok(all)
 }
 
-async fn start_core(blueprint: &Blueprint, number: usize, cpu: usize) -> Result<Core, StartError> {
+/// Differs from process to process.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(clock::unix_nanos())
+}
+
+async fn start_core(
+    blueprint: &Blueprint,
+    number: usize,
+    cpu: usize,
+    port: Port<Parcel>,
+) -> Result<Core, StartError> {
     let (inbox, messages) = mailbox(INBOX_MAX);
     let load = Arc::new(Load::default());
     let (up, is_up) = oneshot::channel();
@@ -345,7 +357,7 @@ async fn start_core(blueprint: &Blueprint, number: usize, cpu: usize) -> Result<
     let (blueprint, connections) = (blueprint.clone(), Arc::clone(&load.connections));
     let thread = executor::spawn(seat, move || async move {
         let _ = up.send(executor::thread_id());
-        router_core::run(blueprint, number, connections, messages).await;
+        router_core::run(blueprint, number, port, connections, messages).await;
     })
     .map_err(|e| StartError::Core(format!("core {number} cannot be started: {e}")))?;
     match is_up.await {

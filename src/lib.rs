@@ -23,7 +23,8 @@
 //! - [`route`]: the ring, the owner of a trace, the cut of a request. Pure.
 //! - [`sample`]: the tail sampler of one core: buffer, policies, decisions. Pure.
 //! - [`upstream`]: sending and hearing back: queue, merging, retry, link, the reply that waits.
-//! - [`router`]: ROLE. One core, as one function over the rooms above.
+//! - [`router`]: ROLE. One core of the router, as one function over the rooms above.
+//! - [`sampler`]: ROLE. The tail sampler of a pipeline on one core, likewise.
 //! - [`runtime`]: what a core is: executor, pinning, clock, mailbox, leases, timers, drain.
 //! - [`telemetry`], [`time`]: leaves. Metric names, pages and log lines; time as a value.
 //! - [`demo`]: ROLE. Traffic, router and endpoints in one process, with a proof.
@@ -51,6 +52,7 @@ pub mod router;
 pub mod rpc;
 pub mod runtime;
 pub mod sample;
+pub mod sampler;
 pub mod telemetry;
 pub mod testing;
 pub mod time;

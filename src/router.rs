@@ -21,8 +21,10 @@ use crate::route::Ring;
 use crate::rpc::service::{Call, Service, Transport};
 use crate::rpc::{Code, Status};
 use crate::runtime::clock;
+use crate::runtime::gate::Gate;
 use crate::runtime::lease::{Charge, Purse};
 use crate::runtime::timer::{self, Alarm, Timeout};
+use crate::sampler::Sampler;
 use crate::telemetry::Quiet;
 use crate::time::Instant;
 use crate::upstream::file;
@@ -31,6 +33,7 @@ use crate::upstream::replies::Ticket;
 
 pub mod core;
 pub mod debug;
+mod kept;
 pub mod snapshot;
 
 use snapshot::{Received, Snapshot};
@@ -49,6 +52,8 @@ pub struct Router {
     site: Site,
     memory: Purse,
     rules: Rules,
+    /// Samplers of this core; they come after the router, whose outlets they use.
+    samplers: RefCell<Vec<Rc<Sampler>>>,
 }
 
 /// What the configuration says about answers.
@@ -77,16 +82,25 @@ struct State {
 pub struct Way {
     /// Component id of the receiver.
     pub receiver: String,
-    /// Positions in the outlets; `None` where no pipeline takes the signal.
-    pub outlets: [Option<Vec<usize>>; 3],
-    /// Positions in the debug exporters.
-    pub debugs: [Vec<usize>; 3],
-    /// Files that are written.
-    pub files: [Vec<file::Sink>; 3],
+    /// The exporters of pipelines that do not sample; `None` where no pipeline takes the signal.
+    pub exits: [Option<Exits>; 3],
+    /// Positions of the samplers that take its traces.
+    pub samplers: Vec<usize>,
     /// The balancer's bound of a reply that waits, if one is on the way.
     pub bound: Option<Duration>,
     /// What came, by transport and signal.
     pub received: [[Received; 3]; 2],
+}
+
+/// The exporters of a pipeline, by what they are.
+#[derive(Clone, Debug, Default)]
+pub struct Exits {
+    /// Positions in the outlets.
+    pub outlets: Vec<usize>,
+    /// Positions in the debug exporters.
+    pub debugs: Vec<usize>,
+    /// Files that are written.
+    pub files: Vec<file::Sink>,
 }
 
 /// How far a request got.
@@ -105,6 +119,7 @@ enum Lack {
     Memory,
     Queue,
     Backend,
+    Traces,
 }
 
 impl Lack {
@@ -114,6 +129,7 @@ impl Lack {
             Self::Memory => "data refused due to high memory usage",
             Self::Queue => "sending queue is full",
             Self::Backend => "the resolver has found no backend",
+            Self::Traces => "num_traces is reached and block_on_overflow is set",
         }
     }
 }
@@ -137,7 +153,7 @@ impl Router {
             debug,
             quiet: Quiet::new(Duration::from_secs(10)),
         };
-        Self { state: RefCell::new(state), site, memory, rules }
+        Self { state: RefCell::new(state), site, memory, rules, samplers: RefCell::default() }
     }
 
     /// The walk of one request, from its bytes to its answer.
@@ -189,21 +205,20 @@ impl Router {
             return Ok(Taken::Empty);
         }
         let State { outlets, ways, index, offers, .. } = state;
-        offers.clear();
-        let rings =
-            ways[way].outlets[signal as usize].iter().flatten().map(|&at| outlets[at].ring());
-        if rings.flatten().any(|ring| ring.is_empty()) {
+        let exits = ways[way].exits[signal as usize].as_ref().expect("a pipeline takes it");
+        if exits.outlets.iter().filter_map(|&at| outlets[at].ring()).any(|ring| ring.is_empty()) {
             return Ok(Taken::NoRoom { why: Lack::Backend });
         }
-        for &at in ways[way].outlets[signal as usize].iter().flatten() {
+        offers.clear();
+        for &at in &exits.outlets {
             outlets[at].offer(at, signal, &call.message, index, items, offers);
         }
         let bytes: u64 = offers.iter().map(|o| o.bytes as u64).sum();
         let Some(charge) = self.room_in_memory(bytes, late) else {
             return Ok(Taken::NoRoom { why: Lack::Memory });
         };
-        let files = ways[way].files[signal as usize].iter();
-        let rooms: Option<Vec<_>> = files.map(|sink| sink.room(call.message.len())).collect();
+        let rooms = exits.files.iter().map(|sink| sink.room(call.message.len()));
+        let rooms: Option<Vec<_>> = rooms.collect();
         let Some(rooms) = rooms else { return Ok(Taken::NoRoom { why: Lack::Queue }) };
         let without = outlet::reserve(outlets, offers);
         if without > 0 && !self.may_go_in_part(outlets, offers, without, late) {
@@ -257,7 +272,7 @@ impl Router {
         let mut replies = self.site.replies.borrow_mut();
         let ticket = replies.open(now + own_after, bound.map(|b| now + b));
         let request = (&call.message[..], &*index);
-        outlet::send(outlets, offers, request, now, ticket, &mut replies, &mut charge);
+        outlet::send(outlets, offers, request, now, Some(ticket), &mut replies, &mut charge);
         let (mut rejected, mut why) = (0, String::new());
         for offer in offers.iter().filter(|o| !o.reserved) {
             let lane = outlet::lane_of(outlets, offer);
@@ -274,7 +289,7 @@ impl Router {
             tracing::warn!(rejected_items = rejected, suppressed, "Refused in part: {why}.");
         }
         let items = index.count();
-        for &at in &ways[way].debugs[signal as usize] {
+        for &at in ways[way].exits[signal as usize].iter().flat_map(|exits| &exits.debugs) {
             debug[at].show(now, signal, &call.message);
         }
         // With several exporters one item can be rejected several times.
@@ -283,7 +298,7 @@ impl Router {
 
     fn refuse(&self, way: usize, signal: Signal, call: &Call, why: Lack) -> Status {
         let state = &mut *self.state.borrow_mut();
-        let items = state.index.count();
+        let items = otlp::items(signal, &call.message).unwrap_or(0);
         let received = state.ways[way].received(call.transport, signal);
         received.requests += 1;
         received.refused += items;
@@ -297,6 +312,12 @@ impl Router {
         Status::unavailable(why, RETRY_AFTER)
     }
 
+    /// Where this core waits for room in queues.
+    #[must_use]
+    pub fn queues(&self) -> Gate {
+        self.site.gate.clone()
+    }
+
     /// What this core has counted.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -307,7 +328,9 @@ impl Router {
             state.ways.iter().map(|way| (way.receiver.clone(), way.received.clone())).collect();
         let rings = state.outlets.iter().map(|o| o.ring().cloned()).collect();
         let waiting = self.site.replies.borrow().waiting();
-        Snapshot { received, lanes, rings, waiting, bytes: self.memory.used(), connections: 0 }
+        let samplers = self.samplers.borrow().iter().map(|s| s.snapshot()).collect();
+        let bytes = self.memory.used();
+        Snapshot { received, lanes, rings, samplers, waiting, bytes, connections: 0 }
     }
 
     /// Puts a new ring in place.
@@ -337,7 +360,8 @@ impl Router {
     pub fn is_idle(&self) -> bool {
         let state = self.state.borrow();
         let held = state.outlets.iter().flat_map(Outlet::lanes).any(|l| !l.queue().is_empty());
-        !held && self.site.replies.borrow().waiting() == 0
+        let sampling = self.samplers.borrow().iter().any(|sampler| !sampler.is_idle());
+        !held && !sampling && self.site.replies.borrow().waiting() == 0
     }
 
     /// Gives up what is left; items lost, by exporter and endpoint.
@@ -350,6 +374,10 @@ impl Router {
             if items > 0 {
                 lost.push((lane.target().exporter.clone(), lane.target().endpoint.clone(), items));
             }
+        }
+        let held = self.held_by_samplers();
+        if held > 0 {
+            lost.push(("tail_sampling".to_owned(), "undecided or not exported".to_owned(), held));
         }
         lost
     }
@@ -448,12 +476,21 @@ impl Service for Inlet {
     }
 
     async fn call(&self, call: Call) -> Result<Bytes, Status> {
-        self.router.export(self.way, Signal::ALL[call.method], call).await
+        let signal = Signal::ALL[call.method];
+        let (exports, samples) = self.router.ways(self.way, signal);
+        if samples {
+            let reply = self.router.sample(self.way, &call, !exports).await?;
+            if !exports {
+                return Ok(reply);
+            }
+        }
+        self.router.export(self.way, signal, call).await
     }
 }
 
 impl Inlet {
     fn takes(&self, method: usize) -> bool {
-        self.router.state.borrow().ways[self.way].outlets[method].is_some()
+        let (exports, samples) = self.router.ways(self.way, Signal::ALL[method]);
+        exports || samples
     }
 }

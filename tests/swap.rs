@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tracemill::net::{Stream, listener};
 use tracemill::otlp::{Signal, items};
 use tracemill::route::{Generation, Ring};
-use tracemill::router::{Inlet, Router, Rules, Way};
+use tracemill::router::{Exits, Inlet, Router, Rules, Way};
 use tracemill::rpc::grpc_server::{self, Server};
 use tracemill::rpc::service::{Call, Service, Transport};
 use tracemill::rpc::{Codec, GrpcServerOptions, Status};
@@ -89,7 +89,8 @@ fn router(names: &[String]) -> Rc<Router> {
     let recipe = Recipe { exporter: "load_balancing".into(), options, outer_queue: None };
     let ring = Arc::new(Ring::new(Generation::V3, names));
     let outlets = vec![Outlet::balancer(recipe, ring, &site)];
-    let way = Way { outlets: [Some(vec![0]), None, None], ..Way::default() };
+    let exits = Exits { outlets: vec![0], ..Exits::default() };
+    let way = Way { exits: [Some(exits), None, None], ..Way::default() };
     let rules =
         Rules { ack_wait: Duration::from_millis(50), refuse_partial: false, soft_bytes: ROOMY };
     Rc::new(Router::new(outlets, Vec::new(), vec![way], site, purse(), rules))

@@ -55,13 +55,37 @@ const ROOMS: &[(&str, Kind, &[&str])] = &[
     (
         "control",
         Rim,
-        &["router", "config", "upstream", "net", "runtime", "route", "otlp", "telemetry", "time"],
+        &[
+            "router",
+            "sampler",
+            "config",
+            "upstream",
+            "net",
+            "runtime",
+            "route",
+            "otlp",
+            "telemetry",
+            "time",
+        ],
     ),
     (
         "router",
         Rim,
-        &["config", "upstream", "rpc", "net", "runtime", "route", "otlp", "telemetry", "time"],
+        &[
+            "sampler",
+            "config",
+            "upstream",
+            "rpc",
+            "net",
+            "runtime",
+            "sample",
+            "route",
+            "otlp",
+            "telemetry",
+            "time",
+        ],
     ),
+    ("sampler", Rim, &["runtime", "sample", "route", "otlp", "telemetry", "time"]),
     // beside the building: workloads for tests, benches and the demo
     ("testing", Rim, &["sample", "route", "otlp", "time"]),
     ("config", Rim, &["upstream", "rpc", "runtime", "sample", "route", "otlp", "telemetry"]),
@@ -71,7 +95,7 @@ const ROOMS: &[(&str, Kind, &[&str])] = &[
     ("net", Rim, &[]),
     ("runtime", Rim, &["time"]),
     // pure rooms
-    ("sample", Pure, &["otlp", "time"]),
+    ("sample", Pure, &["otlp", "telemetry", "time"]),
     ("route", Pure, &["otlp"]),
     ("otlp", Pure, &[]),
     // leaves
@@ -123,8 +147,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("prometheus", &["telemetry/page.rs"]),
     ("tracing_subscriber", &["telemetry/log.rs"]),
     // only where a request is decoded to be looked at
-    ("prost", &["upstream/debug/", "testing/"]),
-    ("opentelemetry_proto", &["upstream/debug/", "testing/"]),
+    ("prost", &["upstream/debug/", "sample/mark.rs", "testing/"]),
+    ("opentelemetry_proto", &["upstream/debug/", "sample/mark.rs", "testing/"]),
     ("anyhow", &[]),
     ("rand", &[]),
 ];

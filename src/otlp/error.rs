@@ -45,6 +45,11 @@ pub enum Error {
         /// Where the innermost group starts.
         at: u32,
     },
+    /// A value nested deeper than [`super::check::VALUE_DEPTH_MAX`].
+    ValueTooDeep {
+        /// Where the innermost message starts.
+        at: u32,
+    },
     /// A known field with another wire type than its own.
     WrongWireType {
         /// The field's name as the collector spells it.
@@ -80,6 +85,7 @@ impl Error {
             | Self::IllegalWireType { at, .. }
             | Self::UnexpectedEndOfGroup { at }
             | Self::GroupTooDeep { at }
+            | Self::ValueTooDeep { at }
             | Self::WrongWireType { at, .. }
             | Self::TraceIdLength { at }
             | Self::SpanIdLength { at } => Some(at),
@@ -102,6 +108,7 @@ impl fmt::Display for Error {
             Self::IllegalWireType { wire, .. } => write!(f, "proto: illegal wireType {wire}"),
             Self::UnexpectedEndOfGroup { .. } => f.write_str("proto: unexpected end of group"),
             Self::GroupTooDeep { .. } => f.write_str("proto: groups nested too deep"),
+            Self::ValueTooDeep { .. } => f.write_str("proto: values nested too deep"),
             Self::WrongWireType { field, wire, .. } => {
                 write!(f, "proto: wrong wireType = {wire} for field {field}")
             }

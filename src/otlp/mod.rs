@@ -11,6 +11,7 @@
 //! metric points (the next hop does), check UTF-8 (the collector does not either), merge fields.
 #![forbid(unsafe_code)]
 
+pub mod check;
 mod count;
 mod error;
 mod ids;
@@ -19,6 +20,8 @@ mod layout;
 pub mod reply;
 mod scan;
 mod signal;
+pub mod size;
+pub mod span;
 pub mod value;
 pub mod wire;
 

@@ -136,6 +136,15 @@ pub fn attributes(message: &[u8], number: u32) -> impl Iterator<Item = (&[u8], V
     })
 }
 
+/// The contents of repeated message field `number` of `message`, in order.
+#[inline]
+pub fn messages(message: &[u8], number: u32) -> impl Iterator<Item = &[u8]> {
+    Fields::of(message).filter_map(move |(at, field)| match field {
+        Field::Bytes(content) if at == number => Some(content),
+        _ => None,
+    })
+}
+
 /// The entries of an ArrayValue message.
 #[inline]
 pub fn items(array_value: &[u8]) -> impl Iterator<Item = Value<'_>> {

@@ -114,18 +114,31 @@ impl Split {
     /// An item without a trace id goes where 16 zero bytes go, as in the collector
     /// (loadbalancing 2.3).
     pub fn plan(&mut self, body: &[u8], index: &Index, ring: &Ring) -> &[Part] {
+        let owner = |id: &[u8; 16]| ring.owner(id).expect("the ring is not empty");
+        self.plan_by(body, index, ring.endpoints().len(), owner)
+    }
+
+    /// [`Self::plan`] with any rule: `owner` says which of `owners` has a trace id. Without owners
+    /// there are no parts.
+    pub fn plan_by(
+        &mut self,
+        body: &[u8],
+        index: &Index,
+        owners: usize,
+        owner: impl Fn(&[u8; 16]) -> u16,
+    ) -> &[Part] {
         self.clear();
-        if ring.is_empty() {
+        if owners == 0 {
             return &self.parts;
         }
-        self.lanes.resize(ring.endpoints().len(), CLOSED);
-        let mut last = (&NO_ID, ring.owner(&NO_ID).expect("the ring is not empty"));
+        self.lanes.resize(owners, CLOSED);
+        let mut last = (&NO_ID, owner(&NO_ID));
         for (r, resource) in (0u32..).zip(index.resources()) {
             for (s, scope) in index.scopes_of(resource) {
                 for item in index.items_of(scope) {
                     let id = item.trace_id(body).unwrap_or(&NO_ID);
                     if id != last.0 {
-                        last = (id, ring.owner(id).expect("the ring is not empty"));
+                        last = (id, owner(id));
                     }
                     let lane = &mut self.lanes[last.1 as usize];
                     if lane.scope != s {

@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use tokio::sync::oneshot;
 
 use super::debug::Sink;
+use super::kept::Kept;
 use super::snapshot::Snapshot;
-use super::{Inlet, Router, Rules, Way};
+use super::{Exits, Inlet, Router, Rules, Way};
 use crate::config::Plan;
-use crate::config::plan::{ExporterKind, LoadBalancing};
+use crate::config::plan::{ExporterKind, LoadBalancing, Pipeline};
 use crate::net::Stream;
 use crate::route::Ring;
 use crate::rpc::grpc_server::{self, Server};
@@ -26,6 +27,10 @@ use crate::runtime::executor;
 use crate::runtime::gate::Gate;
 use crate::runtime::lease::{Lease, Limit, Purse};
 use crate::runtime::mailbox::Receiver;
+use crate::runtime::mesh::{Mesh, Port};
+use crate::sample::policy::Limiters;
+use crate::sample::{Census, Program, Setup, Shard};
+use crate::sampler::{self, Parcel, Parts, Sampler};
 use crate::upstream::file;
 use crate::upstream::outlet::{Limits, Outlet, Recipe, Site};
 use crate::upstream::replies::Replies;
@@ -75,8 +80,37 @@ pub struct Blueprint {
     pub arriving: Arc<Limit>,
     /// Ways to the file of each exporter that has one.
     pub files: Vec<Option<file::Sink>>,
+    /// Drawn anew for each process, so that nobody can choose ids that collide.
+    pub seed: u64,
+    /// What the samplers of all cores have in common, one per sampled pipeline.
+    pub sampling: Vec<Sampling>,
     /// How many cores there are.
     pub cores: usize,
+}
+
+/// The policies of a pipeline, compiled, and what its shards share.
+#[derive(Clone, Debug)]
+pub struct Sampling {
+    program: Arc<Program>,
+    limiters: Arc<Limiters>,
+    census: Arc<Census>,
+}
+
+impl Sampling {
+    /// Compiles the policies of every sampled pipeline.
+    ///
+    /// # Errors
+    /// What does not compile; configuration has found that before.
+    pub fn all(plan: &Plan) -> Result<Vec<Self>, String> {
+        let sampled = plan.pipelines.iter().filter_map(|p| p.sampling.as_ref());
+        sampled
+            .map(|sampling| {
+                let (program, limiters) = Program::compile(&sampling.options)?;
+                let census = Arc::new(Census::new(sampling.options.num_traces));
+                Ok(Self { program: Arc::new(program), limiters: Arc::new(limiters), census })
+            })
+            .collect()
+    }
 }
 
 /// Where connections come in: one entry per socket, in the order of the plan.
@@ -129,12 +163,14 @@ enum Door {
 pub async fn run(
     blueprint: Blueprint,
     core: usize,
+    port: Port<Parcel>,
     load: Arc<AtomicUsize>,
     mut inbox: Receiver<Message>,
 ) {
     let drain = Drain::default();
     let memory = Purse::new(Lease::new(Arc::clone(&blueprint.memory), MEMORY_CHUNK_BYTES));
-    let router = Rc::new(router(&blueprint, core, memory));
+    let router = Rc::new(router(&blueprint, core, memory.clone()));
+    start_samplers(&blueprint, &router, Mesh::new(port), &memory);
     let connections = Rc::new(Cell::new(0));
     let arriving = Purse::new(Lease::new(Arc::clone(&blueprint.arriving), ARRIVING_CHUNK_BYTES));
     let doors = doors(&blueprint, &router, &arriving, &drain, &connections);
@@ -161,10 +197,18 @@ pub async fn run(
                 executor::detach(async move {
                     let leave_by = clock::now() + LEAVE_TIMEOUT;
                     let may_bring_more = || connections.get() > 0 && clock::now() < leave_by;
-                    while !router.is_idle() || may_bring_more() {
+                    let mut done = Some(done);
+                    // Other cores may bring spans as long as they drain; this ends with the core.
+                    loop {
                         crate::runtime::timer::sleep(IDLE_LOOK).await;
+                        if may_bring_more() {
+                            continue;
+                        }
+                        router.finish_samplers();
+                        if router.is_idle() {
+                            done.take().map(|done| done.send(()));
+                        }
                     }
-                    let _ = done.send(());
                 });
             }
             Message::Stop(done) => {
@@ -172,6 +216,32 @@ pub async fn run(
                 return;
             }
         }
+    }
+}
+
+fn start_samplers(blueprint: &Blueprint, router: &Rc<Router>, mesh: Mesh<Parcel>, memory: &Purse) {
+    let plan = &blueprint.plan;
+    let sampled = plan.pipelines.iter().filter_map(|p| Some((p, p.sampling.as_ref()?)));
+    let mut all = Vec::new();
+    for (at, (pipeline, sampling)) in sampled.enumerate() {
+        let Sampling { program, limiters, census } = blueprint.sampling[at].clone();
+        let seed = blueprint.seed.rotate_left(u32::try_from(mesh.core() % 64).unwrap_or(0));
+        let setup = Setup { program, limiters, census, shards: blueprint.cores, seed };
+        let sampler = Rc::new(Sampler::new(Parts {
+            at,
+            shard: Shard::new(clock::now(), &sampling.options, setup),
+            mesh: mesh.clone(),
+            memory: memory.clone(),
+            soft_bytes: plan.engine.soft_bytes,
+            queues: router.queues(),
+        }));
+        let exit = Kept { router: Rc::clone(router), exits: exits(blueprint, pipeline) };
+        executor::detach(Rc::clone(&sampler).run(exit));
+        all.push(sampler);
+    }
+    if !all.is_empty() {
+        router.set_samplers(all.clone());
+        executor::detach(sampler::carry(mesh, all));
     }
 }
 
@@ -312,23 +382,16 @@ fn cap(recipe: &mut Recipe, items_max: u64) {
 fn way(blueprint: &Blueprint, receiver: usize) -> Way {
     let plan = &blueprint.plan;
     let mut way = Way { receiver: plan.receivers[receiver].id.clone(), ..Way::default() };
-    let debug_at: Vec<Option<usize>> = plan
-        .exporters
-        .iter()
-        .scan(0, |n, e| {
-            let is_debug = matches!(e.kind, ExporterKind::Debug(_));
-            let at = is_debug.then_some(*n);
-            *n += usize::from(is_debug);
-            Some(at)
-        })
-        .collect();
-    for pipeline in plan.pipelines.iter().filter(|p| p.receivers.contains(&receiver)) {
-        let signal = pipeline.signal as usize;
-        let outlets = way.outlets[signal].get_or_insert_default();
-        outlets.extend(&pipeline.exporters);
-        let files = pipeline.exporters.iter().filter_map(|&e| blueprint.files[e].clone());
-        way.files[signal].extend(files);
-        way.debugs[signal].extend(pipeline.exporters.iter().filter_map(|&e| debug_at[e]));
+    let sampled = plan.pipelines.iter().filter(|p| p.sampling.is_some());
+    let sampled = sampled.enumerate().filter(|(_, p)| p.receivers.contains(&receiver));
+    way.samplers = sampled.map(|(at, _)| at).collect();
+    let whole = plan.pipelines.iter().filter(|p| p.sampling.is_none());
+    for pipeline in whole.filter(|p| p.receivers.contains(&receiver)) {
+        let more = exits(blueprint, pipeline);
+        let exits = way.exits[pipeline.signal as usize].get_or_insert_default();
+        exits.outlets.extend(more.outlets);
+        exits.debugs.extend(more.debugs);
+        exits.files.extend(more.files);
         for &exporter in &pipeline.exporters {
             if let ExporterKind::LoadBalancing(balancing) = &plan.exporters[exporter].kind {
                 let timeout = Some(balancing.timeout).filter(|t| !t.is_zero());
@@ -337,4 +400,16 @@ fn way(blueprint: &Blueprint, receiver: usize) -> Way {
         }
     }
     way
+}
+
+/// The exporters of a pipeline, by what they are.
+fn exits(blueprint: &Blueprint, pipeline: &Pipeline) -> Exits {
+    let exporters = &blueprint.plan.exporters;
+    let is_debug = |at: usize| matches!(exporters[at].kind, ExporterKind::Debug(_));
+    let debugs = pipeline.exporters.iter().filter(|at| is_debug(**at));
+    Exits {
+        outlets: pipeline.exporters.clone(),
+        debugs: debugs.map(|&at| (0..at).filter(|before| is_debug(*before)).count()).collect(),
+        files: pipeline.exporters.iter().filter_map(|&at| blueprint.files[at].clone()).collect(),
+    }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::otlp::Signal;
 use crate::route::Ring;
+use crate::sampler::SamplerSnapshot;
 use crate::upstream::lane::Lane;
 use crate::upstream::stats::Stats;
 
@@ -74,6 +75,8 @@ pub struct Snapshot {
     pub lanes: Vec<LaneSnapshot>,
     /// The ring of each exporter that has one.
     pub rings: Vec<Option<Arc<Ring>>>,
+    /// By sampled pipeline, in the order of the plan.
+    pub samplers: Vec<SamplerSnapshot>,
     /// Requests that wait for their answer.
     pub waiting: usize,
     /// Bytes of telemetry held.

@@ -141,6 +141,13 @@ impl Purse {
         self.0.borrow_mut().take(n).then(|| Charge { purse: self.clone(), units: n })
     }
 
+    /// A piece of `n` units, over the limit if need be: for what was admitted before.
+    #[must_use]
+    pub fn take_over(&self, n: u64) -> Charge {
+        self.0.borrow_mut().take_over(n);
+        Charge { purse: self.clone(), units: n }
+    }
+
     /// What this core uses.
     #[must_use]
     pub fn used(&self) -> u64 {
@@ -171,6 +178,16 @@ impl Charge {
             self.units += more;
         }
         granted
+    }
+
+    /// Makes the piece `n` units, over the limit if need be: for what has happened already.
+    pub fn set(&mut self, n: u64) {
+        let mut lease = self.purse.0.borrow_mut();
+        match n.checked_sub(self.units) {
+            Some(more) => lease.take_over(more),
+            None => lease.give(self.units - n),
+        }
+        self.units = n;
     }
 
     /// Cuts `n` units off, or what there is.

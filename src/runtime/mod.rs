@@ -8,6 +8,7 @@ pub mod executor;
 pub mod gate;
 pub mod lease;
 pub mod mailbox;
+pub mod mesh;
 pub mod options;
 pub mod preflight;
 pub mod timer;

@@ -4,8 +4,29 @@
 //! Behaviour is the collector's `tail_sampling` (tailsampling 1–3), quirks included.
 #![forbid(unsafe_code)]
 
+pub mod bits;
+pub mod buffer;
+pub mod census;
+pub mod decided;
+pub mod gather;
+pub mod hash;
+pub mod intern;
+pub mod mark;
 pub mod options;
+pub mod otel_state;
 pub mod ottl;
 pub mod pattern;
+pub mod policy;
+pub mod program;
+pub mod shard;
+pub mod states;
+pub mod stats;
+pub mod survivors;
+pub mod threshold;
+pub mod traces;
+pub mod wheel;
 
+pub use census::Census;
 pub use options::Options;
+pub use program::Program;
+pub use shard::{Moment, Setup, Shard, Step};

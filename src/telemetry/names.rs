@@ -16,6 +16,12 @@ pub type PerSignal = [Metric; 3];
 /// Upper bounds of `backend_latency`, in milliseconds (loadbalancing 4).
 pub const BACKEND_LATENCY_BOUNDS_MS: [u64; 10] = [5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000];
 
+/// Upper bounds of `sampling_decision_timer_latency`, in milliseconds (tailsampling 4).
+pub const DECISION_TIMER_BOUNDS_MS: &[u64] = &[
+    1, 2, 5, 10, 25, 50, 75, 100, 150, 200, 300, 400, 500, 750, 1_000, 2_000, 3_000, 4_000, 5_000,
+    10_000, 20_000, 30_000, 50_000,
+];
+
 /// Upper bounds of `batch_send_size`, in items.
 pub const BATCH_SEND_SIZE_BOUNDS: [u64; 22] = [
     10, 25, 50, 75, 100, 250, 500, 750, 1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000, 9000,

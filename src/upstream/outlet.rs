@@ -338,7 +338,7 @@ pub fn send(
     offers: &[Offer],
     request: (&[u8], &Index),
     now: Instant,
-    ticket: Ticket,
+    ticket: Option<Ticket>,
     replies: &mut Replies,
     charge: &mut Charge,
 ) {
@@ -349,7 +349,7 @@ pub fn send(
         let new = NewPart {
             items: offer.items,
             bytes: offer.bytes,
-            ticket: Some(ticket),
+            ticket,
             charge: Some(charge.split(offer.bytes as u64)),
         };
         lane.queue().push(now, new, replies, |out| match (outlet, offer.part) {

@@ -9,6 +9,7 @@ mod configuration;
 mod engine;
 mod judge;
 mod otlp_json;
+mod shard;
 
 use engine::{Engine, Naive};
 
@@ -49,6 +50,11 @@ fn follows_the_recordings<E: Engine>() {
 #[test]
 fn the_naive_sampler_follows_the_recordings() {
     follows_the_recordings::<Naive>();
+}
+
+#[test]
+fn the_shard_follows_the_recordings() {
+    follows_the_recordings::<shard::Real>();
 }
 
 #[test]

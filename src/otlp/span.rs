@@ -1,0 +1,252 @@
+//! One walk over a span: everything is checked, and what policies ask for is noted as it is passed.
+
+use super::Error;
+use super::check::{self, entry};
+use super::wire::{Extent, I32, I64, LEN, Reader, VARINT};
+
+/// The attribute keys that somebody asks for. Keys are known by their position.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    keys: Vec<Box<[u8]>>,
+    /// Positions in `keys`, by length of the key; the last row holds all longer ones.
+    by_len: Vec<Vec<u16>>,
+}
+
+/// Lengths that have a row of their own.
+const LENGTHS: usize = 64;
+
+impl Wanted {
+    /// The position of `key`, which is wanted from now on.
+    ///
+    /// # Panics
+    /// If there are more than 65,535 keys; a configuration of that many is refused before.
+    pub fn position(&mut self, key: &[u8]) -> u16 {
+        if let Some(at) = self.keys.iter().position(|k| **k == *key) {
+            return u16::try_from(at).expect("checked when it was added");
+        }
+        let at = u16::try_from(self.keys.len()).expect("fewer keys than bytes of a configuration");
+        self.keys.push(key.into());
+        self.by_len.resize(LENGTHS + 1, Vec::new());
+        self.by_len[key.len().min(LENGTHS)].push(at);
+        at
+    }
+
+    /// The position of `key` if it is wanted.
+    #[must_use]
+    #[inline]
+    pub fn find(&self, key: &[u8]) -> Option<u16> {
+        let row = self.by_len.get(key.len().min(LENGTHS))?;
+        row.iter().copied().find(|&at| *self.keys[at as usize] == *key)
+    }
+
+    /// How many keys are wanted.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether nothing is wanted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+}
+
+/// An attribute that was asked for: the first with its key (tailsampling 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Position of the key.
+    pub key: u16,
+    /// Its AnyValue message.
+    pub value: Extent,
+}
+
+/// What a walk noted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// `start_time_unix_nano`.
+    pub start: u64,
+    /// `end_time_unix_nano`.
+    pub end: u64,
+    /// `flags`.
+    pub flags: u32,
+    /// `status.code`, 3 for whatever is no known code.
+    pub status: u8,
+    /// The parent's id is empty or zero.
+    pub is_root: bool,
+    /// `trace_state`.
+    pub trace_state: Extent,
+    /// Positions of its attributes among all that were found.
+    pub found: (u32, u32),
+}
+
+/// Walks the span at `span` (the content of the field), checks it, and notes the wanted.
+///
+/// # Errors
+/// The first thing that is wrong.
+#[inline]
+pub fn read(
+    body: &[u8],
+    span: Extent,
+    wanted: &Wanted,
+    found: &mut Vec<Found>,
+) -> Result<Facts, Error> {
+    let first = found.len();
+    let mut facts = Facts { is_root: true, ..Facts::default() };
+    let mut reader = Reader::new(body, span);
+    while let Some(tag) = reader.peek() {
+        // Fields below 16 with their own wire type, which is all that SDKs write but for flags.
+        match tag {
+            0x4a => {
+                reader.advance(1)?;
+                let content = reader.content()?;
+                attribute(body, content, wanted, found, first)?;
+            }
+            0x0a => {
+                reader.advance(1)?;
+                check::id(reader.content()?, 16)?;
+            }
+            0x12 => {
+                reader.advance(1)?;
+                check::id(reader.content()?, 8)?;
+            }
+            0x1a => {
+                reader.advance(1)?;
+                facts.trace_state = reader.content()?;
+            }
+            0x22 => {
+                reader.advance(1)?;
+                let parent = reader.content()?;
+                check::id(parent, 8)?;
+                facts.is_root = parent.of(body).iter().all(|b| *b == 0);
+            }
+            0x2a => {
+                reader.advance(1)?;
+                reader.content()?;
+            }
+            0x30 => {
+                reader.advance(1)?;
+                reader.varint()?;
+            }
+            0x39 => facts.start = fixed64(&mut reader, body)?,
+            0x41 => facts.end = fixed64(&mut reader, body)?,
+            0x5a => {
+                reader.advance(1)?;
+                check::event(body, reader.content()?)?;
+            }
+            0x7a => {
+                reader.advance(1)?;
+                facts.status = code(check::status(body, reader.content()?)?);
+            }
+            _ => rare(&mut reader, body, &mut facts)?,
+        }
+    }
+    facts.found = (position(first), position(found.len()));
+    Ok(facts)
+}
+
+/// The codes there are, and 3 for others.
+fn code(code: u64) -> u8 {
+    u8::try_from(code.min(3)).expect("at most 3")
+}
+
+#[inline]
+fn fixed64(reader: &mut Reader<'_>, body: &[u8]) -> Result<u64, Error> {
+    let at = reader.pos() as usize + 1;
+    reader.advance(9)?;
+    Ok(body[at..].first_chunk().map_or(0, |b| u64::from_le_bytes(*b)))
+}
+
+#[inline]
+fn attribute(
+    body: &[u8],
+    content: Extent,
+    wanted: &Wanted,
+    found: &mut Vec<Found>,
+    first: usize,
+) -> Result<(), Error> {
+    let (key, value) = entry(body, content)?;
+    if let Some(key) = wanted.find(key.of(body))
+        && found[first..].iter().all(|f| f.key != key)
+    {
+        found.push(Found { key, value });
+    }
+    Ok(())
+}
+
+/// Fields of a span that the fast walk leaves: dropped counts, links, flags, unknown and broken.
+#[cold]
+fn rare(reader: &mut Reader<'_>, body: &[u8], facts: &mut Facts) -> Result<(), Error> {
+    let tag = reader.tag()?;
+    let Some((_, name, role)) = super::layout::SPAN.iter().find(|f| f.0 == tag.field) else {
+        return reader.skip(tag);
+    };
+    let wire = match role {
+        super::layout::Role::TraceId | super::layout::Role::SpanId => LEN,
+        super::layout::Role::Other(wire) => *wire,
+    };
+    if tag.wire != wire {
+        return Err(Error::WrongWireType { field: name, wire: tag.wire, at: tag.at });
+    }
+    match (tag.field, wire) {
+        (13, _) => check::link(body, reader.content()?),
+        (16, I32) => {
+            let at = reader.pos() as usize;
+            reader.advance(4)?;
+            facts.flags = body[at..].first_chunk().map_or(0, |b| u32::from_le_bytes(*b));
+            Ok(())
+        }
+        (_, VARINT | I64) => reader.skip(tag),
+        // A known field with a padded tag: judged like the others, but for what it holds.
+        _ => padded(reader, body, tag.field, facts),
+    }
+}
+
+fn padded(
+    reader: &mut Reader<'_>,
+    body: &[u8],
+    field: u32,
+    facts: &mut Facts,
+) -> Result<(), Error> {
+    let content = reader.content()?;
+    match field {
+        1 => check::id(content, 16),
+        2 => check::id(content, 8),
+        3 => {
+            facts.trace_state = content;
+            Ok(())
+        }
+        4 => {
+            facts.is_root = content.of(body).iter().all(|b| *b == 0);
+            check::id(content, 8)
+        }
+        9 => entry(body, content).map(drop),
+        11 => check::event(body, content),
+        15 => {
+            facts.status = code(check::status(body, content)?);
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn position(n: usize) -> u32 {
+    u32::try_from(n).expect("fewer attributes than bytes of a request")
+}
+
+/// The content of an item of traces: its field without tag and length.
+///
+/// # Panics
+/// If `field` was not made by [`super::scan()`].
+#[must_use]
+#[inline]
+pub fn content(body: &[u8], field: Extent) -> Extent {
+    let mut reader = Reader::new(body, field);
+    let tag = reader.tag().expect("scanned before");
+    debug_assert_eq!(tag.wire, LEN);
+    reader.content().expect("scanned before")
+}
+
+/// A span without one has the id of zeros, as in the
+/// collector.
+pub const NO_TRACE_ID: [u8; 16] = [0; 16];

@@ -1,0 +1,323 @@
+//! From every core to every other: parcels one way, answers back, in lock-free rings of one writer
+//! and one reader.
+//!
+//! A parcel needs a **credit**, which comes back with its answer. There are as many credits as
+//! places in the ring of answers, so an answer always finds room and no core ever waits to give
+//! one. The parcel itself comes back too: what a core has allocated, it frees.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use atomic_waker::AtomicWaker;
+use crossbeam::queue::ArrayQueue;
+
+/// Parcels that may be unanswered from one core to another.
+pub const CREDITS: usize = 64;
+
+/// The way from one core to another.
+#[derive(Debug)]
+struct Road<T> {
+    parcels: ArrayQueue<(u32, T)>,
+    answers: ArrayQueue<(u32, T)>,
+}
+
+/// What all cores see.
+#[derive(Debug)]
+struct Net<T> {
+    cores: usize,
+    /// From core `a` to core `b` at `a * cores + b`.
+    roads: Vec<Road<T>>,
+    wakers: Vec<AtomicWaker>,
+}
+
+impl<T> Net<T> {
+    fn road(&self, from: usize, to: usize) -> &Road<T> {
+        &self.roads[from * self.cores + to]
+    }
+}
+
+/// Places in the mesh, to be handed to the cores.
+#[derive(Debug)]
+pub struct Port<T> {
+    net: Arc<Net<T>>,
+    core: usize,
+}
+
+/// A mesh of `cores` cores: the place of each.
+#[must_use]
+pub fn mesh<T>(cores: usize) -> Vec<Port<T>> {
+    let road = |_| Road { parcels: ArrayQueue::new(CREDITS), answers: ArrayQueue::new(CREDITS) };
+    let roads = (0..cores * cores).map(road).collect();
+    let wakers = (0..cores).map(|_| AtomicWaker::new()).collect();
+    let net = Arc::new(Net { cores, roads, wakers });
+    (0..cores).map(|core| Port { net: Arc::clone(&net), core }).collect()
+}
+
+/// One core's side of the mesh. A clone is the same.
+#[derive(Debug)]
+pub struct Mesh<T>(Rc<Local<T>>);
+
+impl<T> Clone for Mesh<T> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+#[derive(Debug)]
+struct Local<T> {
+    port: Port<T>,
+    /// Unanswered parcels, by core.
+    sent: Vec<Cell<usize>>,
+    errands: RefCell<Errands>,
+    /// Who waits for a credit.
+    waiting: RefCell<VecDeque<Waker>>,
+    /// Parcels that came back, to be used again.
+    returned: RefCell<Vec<T>>,
+}
+
+/// Parcels that are kept for the next use.
+const RETURNED_MAX: usize = 64;
+
+/// Who waits for which answers.
+#[derive(Debug, Default)]
+struct Errands {
+    slots: Vec<Errand>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug, Default)]
+struct Errand {
+    left: u32,
+    waker: Option<Waker>,
+    /// Nobody waits any more.
+    abandoned: bool,
+}
+
+impl<T> Mesh<T> {
+    /// Takes this core's place.
+    #[must_use]
+    pub fn new(port: Port<T>) -> Self {
+        let sent = (0..port.net.cores).map(|_| Cell::new(0)).collect();
+        Self(Rc::new(Local {
+            port,
+            sent,
+            errands: RefCell::default(),
+            waiting: RefCell::default(),
+            returned: RefCell::default(),
+        }))
+    }
+
+    /// Number of this core.
+    #[must_use]
+    pub fn core(&self) -> usize {
+        self.0.port.core
+    }
+
+    /// How many cores there are.
+    #[must_use]
+    pub fn cores(&self) -> usize {
+        self.0.port.net.cores
+    }
+
+    /// Unanswered parcels.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.0.sent.iter().map(Cell::get).sum()
+    }
+
+    /// A parcel that came back, if there is one.
+    #[must_use]
+    pub fn reuse(&self) -> Option<T> {
+        self.0.returned.borrow_mut().pop()
+    }
+
+    /// Begins an errand: parcels that are waited for together.
+    #[must_use]
+    pub fn errand(&self) -> Ticket<T> {
+        let mut errands = self.0.errands.borrow_mut();
+        let at = errands.free.pop().unwrap_or_else(|| {
+            errands.slots.push(Errand::default());
+            u32::try_from(errands.slots.len() - 1).expect("requests are bounded by streams")
+        });
+        errands.slots[at as usize] = Errand::default();
+        Ticket { mesh: self.clone(), at }
+    }
+
+    /// Waits for a credit to core `to`.
+    pub async fn credit(&self, to: usize) {
+        std::future::poll_fn(|cx| {
+            if self.0.sent[to].get() < CREDITS {
+                return Poll::Ready(());
+            }
+            self.0.waiting.borrow_mut().push_back(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Everything that has arrived: `take` gets each parcel and gives it back. Ready if something
+    /// had; the core is woken when more arrives.
+    pub fn poll(&self, cx: &mut Context<'_>, mut take: impl FnMut(&mut T)) -> Poll<()> {
+        let mut moved = self.drain(&mut take);
+        if !moved {
+            self.0.port.net.wakers[self.core()].register(cx.waker());
+            // Something may have come between the look and the registration.
+            moved = self.drain(&mut take);
+        }
+        if moved { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn drain(&self, take: &mut impl FnMut(&mut T)) -> bool {
+        let (net, me) = (&self.0.port.net, self.core());
+        let mut moved = false;
+        for other in (0..net.cores).filter(|other| *other != me) {
+            let from = net.road(other, me);
+            let mut answered = false;
+            while let Some((ticket, mut parcel)) = from.parcels.pop() {
+                take(&mut parcel);
+                let given = from.answers.push((ticket, parcel));
+                assert!(given.is_ok(), "a parcel with a credit has room for its answer");
+                answered = true;
+            }
+            if answered {
+                net.wakers[other].wake();
+            }
+            let to = net.road(me, other);
+            while let Some((ticket, parcel)) = to.answers.pop() {
+                self.answered(other, ticket, parcel);
+                moved = true;
+            }
+            moved |= answered;
+        }
+        moved
+    }
+
+    fn answered(&self, from: usize, ticket: u32, parcel: T) {
+        let sent = &self.0.sent[from];
+        sent.set(sent.get() - 1);
+        let mut returned = self.0.returned.borrow_mut();
+        if returned.len() < RETURNED_MAX {
+            returned.push(parcel);
+        }
+        let mut errands = self.0.errands.borrow_mut();
+        let errand = &mut errands.slots[ticket as usize];
+        errand.left -= 1;
+        if errand.left == 0 {
+            let waker = errand.waker.take();
+            if errand.abandoned {
+                errands.free.push(ticket);
+            }
+            drop(errands);
+            waker.into_iter().for_each(Waker::wake);
+        }
+        let mut waiting = self.0.waiting.borrow_mut();
+        waiting.drain(..).for_each(Waker::wake);
+    }
+}
+
+/// An errand that is waited for. Dropped early, its parcels go their way all the same.
+#[derive(Debug)]
+pub struct Ticket<T> {
+    mesh: Mesh<T>,
+    at: u32,
+}
+
+impl<T> Ticket<T> {
+    /// Sends a parcel to core `to`, for which [`Mesh::credit`] was waited just now.
+    ///
+    /// # Panics
+    /// If there is no credit.
+    pub fn send(&self, to: usize, parcel: T) {
+        let local = &self.mesh.0;
+        let sent = &local.sent[to];
+        sent.set(sent.get() + 1);
+        local.errands.borrow_mut().slots[self.at as usize].left += 1;
+        let road = local.port.net.road(local.port.core, to);
+        assert!(road.parcels.push((self.at, parcel)).is_ok(), "there was a credit");
+        local.port.net.wakers[to].wake();
+    }
+
+    /// Waits until every parcel was answered.
+    pub async fn answers(&self) {
+        std::future::poll_fn(|cx| {
+            let mut errands = self.mesh.0.errands.borrow_mut();
+            let errand = &mut errands.slots[self.at as usize];
+            if errand.left == 0 {
+                return Poll::Ready(());
+            }
+            errand.waker = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+impl<T> Drop for Ticket<T> {
+    fn drop(&mut self) {
+        let mut errands = self.mesh.0.errands.borrow_mut();
+        let errand = &mut errands.slots[self.at as usize];
+        if errand.left == 0 {
+            errands.free.push(self.at);
+        } else {
+            errand.abandoned = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[test]
+    fn parcels_are_answered_and_come_back_with_their_credit() {
+        let [a, b]: [Mesh<Vec<u8>>; 2] =
+            mesh(2).into_iter().map(Mesh::new).collect::<Vec<_>>().try_into().unwrap();
+        let woken = Arc::new(Count::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut cx = Context::from_waker(&waker);
+        let mut got = Vec::new();
+        assert!(b.poll(&mut cx, |_| ()).is_pending());
+        let errand = a.errand();
+        for n in 0..CREDITS {
+            assert!(std::pin::pin!(a.credit(1)).poll(&mut cx).is_ready());
+            errand.send(1, vec![u8::try_from(n).unwrap()]);
+        }
+        assert_eq!(woken.0.load(Relaxed), 1, "a parcel wakes the other core");
+        assert!(std::pin::pin!(a.credit(1)).poll(&mut cx).is_pending(), "none left");
+        assert!(std::pin::pin!(errand.answers()).poll(&mut cx).is_pending());
+        assert!(b.poll(&mut cx, |parcel| got.push(parcel[0])).is_ready());
+        assert_eq!(got.len(), CREDITS);
+        assert!(a.poll(&mut cx, |_| ()).is_ready());
+        assert!(std::pin::pin!(errand.answers()).poll(&mut cx).is_ready());
+        assert_eq!((a.in_flight(), a.reuse().map(|p| p.len())), (0, Some(1)));
+        assert!(std::pin::pin!(a.credit(1)).poll(&mut cx).is_ready());
+    }
+
+    #[test]
+    fn an_errand_that_is_left_early_is_forgotten_when_its_answers_are_in() {
+        let [a, b]: [Mesh<u8>; 2] =
+            mesh(2).into_iter().map(Mesh::new).collect::<Vec<_>>().try_into().unwrap();
+        let mut cx = Context::from_waker(Waker::noop());
+        let errand = a.errand();
+        errand.send(1, 7);
+        drop(errand);
+        assert!(b.poll(&mut cx, |_| ()).is_ready());
+        assert!(a.poll(&mut cx, |_| ()).is_ready());
+        assert_eq!(a.0.errands.borrow().free, [0]);
+    }
+}

@@ -1,0 +1,408 @@
+//! Where spans wait: appended to blocks, blocks fill segments, segments are freed whole.
+//!
+//! A span's **address** is one word: segment, block, ordinal; never a pointer or a byte offset, so
+//! a block can be packed or moved in place later. Beside the bytes stands a directory: where each
+//! span begins, which span of its trace came before it, and whose it is. A **run** says for
+//! neighbouring spans from which ResourceSpans and ScopeSpans they came.
+//!
+//! A segment goes when the last of its traces was due and nothing of it waits to leave, or when
+//! all its spans are gone. Where most are gone early, the rest is moved to the head
+//! ([`super::survivors`]), so a few long waits cannot pin memory.
+
+use std::collections::VecDeque;
+
+/// Most bytes of a block, but for one that holds a single larger span.
+pub const BLOCK_BYTES_MAX: usize = 64 << 10;
+/// Most spans of a block.
+pub const BLOCK_SPANS_MAX: usize = 1 << ORDINAL_BITS;
+/// Bytes of a segment, but for one that holds a single larger span.
+pub const SEGMENT_BYTES: usize = 1 << 20;
+/// Most blocks of a segment.
+const BLOCKS_MAX: usize = 1 << BLOCK_BITS;
+const ORDINAL_BITS: u32 = 8;
+const BLOCK_BITS: u32 = 6;
+/// Payloads kept for the next segments, so that memory is not returned and asked for each second.
+const SPARE_MAX: usize = 4;
+
+/// Where a span is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Address(u32);
+
+impl Address {
+    /// No span.
+    pub const NONE: Self = Self(u32::MAX);
+
+    fn new(segment: usize, block: usize, ordinal: usize) -> Self {
+        let word = (segment << BLOCK_BITS | block) << ORDINAL_BITS | ordinal;
+        Self(u32::try_from(word).expect("fewer segments than an address can name"))
+    }
+
+    /// Slot of its segment.
+    #[must_use]
+    pub const fn segment(self) -> usize {
+        (self.0 >> (BLOCK_BITS + ORDINAL_BITS)) as usize
+    }
+
+    const fn block(self) -> usize {
+        (self.0 >> ORDINAL_BITS) as usize & (BLOCKS_MAX - 1)
+    }
+
+    const fn ordinal(self) -> usize {
+        self.0 as usize & (BLOCK_SPANS_MAX - 1)
+    }
+}
+
+/// Where neighbouring spans came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Their resource, in its interner.
+    pub resource: u32,
+    /// Their scope.
+    pub scope: u32,
+    /// Number of the ResourceSpans that brought them, over all requests.
+    pub batch: u32,
+    /// Number of the ScopeSpans.
+    pub group: u32,
+}
+
+#[derive(Debug)]
+struct Run {
+    first: u8,
+    origin: Origin,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    before: Address,
+    owner: u32,
+    offset: u16,
+}
+
+#[derive(Debug)]
+struct Block {
+    payload: u32,
+    first_span: u32,
+    first_run: u32,
+}
+
+#[derive(Debug, Default)]
+struct Segment {
+    payload: Vec<u8>,
+    spans: Vec<Entry>,
+    blocks: Vec<Block>,
+    runs: Vec<Run>,
+    /// The last tick at which a trace of it is due.
+    due: u64,
+    /// Spans that wait to leave.
+    pinned: u32,
+    /// Bytes of spans that are known to be gone.
+    gone_bytes: u32,
+    sealed: bool,
+}
+
+/// The segments of one shard.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    segments: Vec<Segment>,
+    free: Vec<usize>,
+    /// In the order of arrival; the last is the head.
+    order: VecDeque<usize>,
+    spare: Vec<Vec<u8>>,
+    bytes: u64,
+    spans: u64,
+}
+
+/// A span as it lies in the buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored<'a> {
+    /// The whole field: tag, length, content.
+    pub field: &'a [u8],
+    /// Where it came from.
+    pub origin: Origin,
+    /// The span of its trace before it.
+    pub before: Address,
+}
+
+impl Buffer {
+    /// Appends a span; `owner` is the slot of its trace, due at tick `due`. True if it began a
+    /// run, which the interners must count.
+    pub fn append(
+        &mut self,
+        field: &[u8],
+        origin: Origin,
+        before: Address,
+        owner: u32,
+        due: u64,
+    ) -> (Address, bool) {
+        let slot = self.head_for(field.len());
+        let segment = &mut self.segments[slot];
+        let began = segment.blocks.last().map_or(0, |b| b.first_span as usize);
+        let ordinal = segment.spans.len() - began;
+        let block = segment.blocks.len() - 1;
+        let first_run = segment.blocks[block].first_run as usize;
+        let new_run = segment.runs[first_run..].last().is_none_or(|run| run.origin != origin);
+        if new_run {
+            let first = u8::try_from(ordinal).expect("below the spans of a block");
+            segment.runs.push(Run { first, origin });
+        }
+        let offset = segment.payload.len() - segment.blocks[block].payload as usize;
+        let offset = u16::try_from(offset).expect("below the bytes of a block");
+        segment.spans.push(Entry { before, owner, offset });
+        segment.payload.extend_from_slice(field);
+        segment.due = segment.due.max(due);
+        self.spans += 1;
+        (Address::new(slot, block, ordinal), new_run)
+    }
+
+    /// The head segment, with a block that takes `len` bytes more.
+    fn head_for(&mut self, len: usize) -> usize {
+        if let Some(&slot) = self.order.back() {
+            let segment = &mut self.segments[slot];
+            if !segment.sealed && segment.payload.len() + len <= segment.payload.capacity() {
+                let Some(block) = segment.blocks.last() else { unreachable!("has a block") };
+                let spans = segment.spans.len() - block.first_span as usize;
+                let bytes = segment.payload.len() - block.payload as usize;
+                if spans < BLOCK_SPANS_MAX && bytes + len <= BLOCK_BYTES_MAX {
+                    return slot;
+                }
+                if segment.blocks.len() < BLOCKS_MAX {
+                    segment.begin_block();
+                    return slot;
+                }
+            }
+        }
+        self.begin_segment(len)
+    }
+
+    fn begin_segment(&mut self, len: usize) -> usize {
+        self.seal();
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.segments.push(Segment::default());
+            self.segments.len() - 1
+        });
+        let spare = if len <= SEGMENT_BYTES { self.spare.pop() } else { None };
+        let segment = &mut self.segments[slot];
+        segment.payload = spare.unwrap_or_else(|| Vec::with_capacity(len.max(SEGMENT_BYTES)));
+        segment.begin_block();
+        self.bytes += segment.payload.capacity() as u64;
+        self.order.push_back(slot);
+        slot
+    }
+
+    /// Ends the head segment; its directory gives back what it does not need.
+    fn seal(&mut self) {
+        let Some(&slot) = self.order.back() else { return };
+        let segment = &mut self.segments[slot];
+        if !segment.sealed {
+            segment.sealed = true;
+            segment.spans.shrink_to_fit();
+            segment.runs.shrink_to_fit();
+            self.bytes += segment.directory_bytes();
+        }
+    }
+
+    /// The span at `at`.
+    #[must_use]
+    pub fn get(&self, at: Address) -> Stored<'_> {
+        let segment = &self.segments[at.segment()];
+        let block = &segment.blocks[at.block()];
+        let next = segment.blocks.get(at.block() + 1);
+        let index = block.first_span as usize + at.ordinal();
+        let entry = segment.spans[index];
+        let start = block.payload as usize + entry.offset as usize;
+        let spans_end = next.map_or(segment.spans.len(), |b| b.first_span as usize);
+        let end = if index + 1 < spans_end {
+            block.payload as usize + segment.spans[index + 1].offset as usize
+        } else {
+            next.map_or(segment.payload.len(), |b| b.payload as usize)
+        };
+        let runs_end = next.map_or(segment.runs.len(), |b| b.first_run as usize);
+        let runs = &segment.runs[block.first_run as usize..runs_end];
+        let run = runs.partition_point(|run| run.first as usize <= at.ordinal()) - 1;
+        let field = &segment.payload[start..end];
+        Stored { field, origin: runs[run].origin, before: entry.before }
+    }
+
+    /// The span of the same trace before the one at `at`.
+    #[must_use]
+    #[inline]
+    pub fn before(&self, at: Address) -> Address {
+        self.segments[at.segment()].entry(at).before
+    }
+
+    /// Makes `before` the span before the one at `at`.
+    pub fn relink(&mut self, at: Address, before: Address) {
+        self.segments[at.segment()].entry_mut(at).before = before;
+    }
+
+    /// The span waits to leave: its segment stays.
+    pub fn pin(&mut self, at: Address) {
+        self.segments[at.segment()].pinned += 1;
+    }
+
+    /// The span has left, or moved.
+    pub fn unpin(&mut self, at: Address) {
+        self.segments[at.segment()].pinned -= 1;
+    }
+
+    /// The span is gone before its time.
+    pub fn forget(&mut self, at: Address) {
+        let len = u32::try_from(self.get(at).field.len()).expect("fits a segment");
+        self.segments[at.segment()].gone_bytes += len;
+    }
+
+    /// Frees segments of which nothing is needed at tick `now`; the origins of their runs, whose
+    /// resources and scopes are to be released.
+    pub fn free(&mut self, now: u64, mut released: impl FnMut(Origin)) {
+        let mut order = std::mem::take(&mut self.order);
+        order.retain(|&slot| {
+            let done = self.segments[slot].is_done(now);
+            if done {
+                self.free_one(slot, &mut released);
+            }
+            !done
+        });
+        self.order = order;
+    }
+
+    fn free_one(&mut self, slot: usize, released: &mut impl FnMut(Origin)) {
+        let segment = std::mem::take(&mut self.segments[slot]);
+        self.bytes -= segment.payload.capacity() as u64;
+        if segment.sealed {
+            self.bytes -= segment.directory_bytes();
+        }
+        self.spans -= segment.spans.len() as u64;
+        segment.runs.iter().for_each(|run| released(run.origin));
+        let mut payload = segment.payload;
+        if payload.capacity() == SEGMENT_BYTES && self.spare.len() < SPARE_MAX {
+            payload.clear();
+            self.spare.push(payload);
+        }
+        self.free.push(slot);
+    }
+
+    /// A sealed segment of which less than a quarter is left, but something is.
+    #[must_use]
+    pub fn sparse(&self) -> Option<usize> {
+        self.order.iter().copied().find(|slot| {
+            let segment = &self.segments[*slot];
+            let left = segment.payload.len() - segment.gone_bytes as usize;
+            segment.sealed && left > 0 && left * 4 < segment.payload.len()
+        })
+    }
+
+    /// Whose the spans of a segment are, or were, each owner at least once.
+    pub fn owners(&self, segment: usize) -> impl Iterator<Item = u32> {
+        self.segments[segment].spans.iter().map(|entry| entry.owner)
+    }
+
+    /// The tick at which the last trace of a segment is due.
+    #[must_use]
+    pub fn due(&self, segment: usize) -> u64 {
+        self.segments[segment].due
+    }
+
+    /// All of a segment has moved elsewhere.
+    pub fn vacate(&mut self, segment: usize) {
+        let segment = &mut self.segments[segment];
+        segment.gone_bytes = u32::try_from(segment.payload.len()).expect("below 4 GiB");
+    }
+
+    /// Bytes allocated.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes + (self.spare.len() * SEGMENT_BYTES) as u64
+    }
+
+    /// Spans that lie here, gone ones included.
+    #[must_use]
+    pub const fn spans(&self) -> u64 {
+        self.spans
+    }
+}
+
+impl Segment {
+    fn begin_block(&mut self) {
+        let position = |n: usize| u32::try_from(n).expect("below 4 GiB");
+        self.blocks.push(Block {
+            payload: position(self.payload.len()),
+            first_span: position(self.spans.len()),
+            first_run: position(self.runs.len()),
+        });
+    }
+
+    fn entry(&self, at: Address) -> &Entry {
+        &self.spans[self.blocks[at.block()].first_span as usize + at.ordinal()]
+    }
+
+    fn entry_mut(&mut self, at: Address) -> &mut Entry {
+        &mut self.spans[self.blocks[at.block()].first_span as usize + at.ordinal()]
+    }
+
+    fn directory_bytes(&self) -> u64 {
+        (self.spans.capacity() * size_of::<Entry>() + self.runs.capacity() * size_of::<Run>())
+            as u64
+    }
+
+    /// Nothing of it is needed. The head may be done too; then the next span begins a new one.
+    fn is_done(&self, now: u64) -> bool {
+        let all_gone = self.sealed && self.gone_bytes as usize == self.payload.len();
+        self.pinned == 0 && (self.due <= now || all_gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(batch: u32) -> Origin {
+        Origin { resource: 0, scope: 0, batch, group: batch }
+    }
+
+    #[test]
+    fn spans_are_found_again_in_blocks_and_segments() {
+        let mut buffer = Buffer::default();
+        let mut all = Vec::new();
+        let mut before = Address::NONE;
+        for i in 0..6_000u32 {
+            let len = 1 + (i as usize * 7_919) % 900;
+            let field = vec![(i % 251) as u8; len];
+            let (at, _) = buffer.append(&field, origin(i / 5), before, i, 3);
+            all.push((at, field, before));
+            before = at;
+        }
+        for (i, (at, field, before)) in all.iter().enumerate() {
+            let stored = buffer.get(*at);
+            assert_eq!((stored.field, stored.before), (&field[..], *before), "{i}");
+            assert_eq!(stored.origin.batch as usize, i / 5);
+        }
+        assert!(all.last().unwrap().0.segment() > 1);
+    }
+
+    #[test]
+    fn a_span_larger_than_a_segment_has_one_of_its_own() {
+        let mut buffer = Buffer::default();
+        buffer.append(&[1; 100], origin(0), Address::NONE, 0, 0);
+        let large = vec![2; SEGMENT_BYTES + 5];
+        let (at, _) = buffer.append(&large, origin(0), Address::NONE, 0, 0);
+        let (next, _) = buffer.append(&vec![3; 70_000], origin(0), Address::NONE, 0, 0);
+        let (last, _) = buffer.append(&[4; 3], origin(0), Address::NONE, 0, 0);
+        assert_eq!(buffer.get(at).field, large);
+        assert_eq!(buffer.get(next).field.len(), 70_000);
+        assert_eq!(buffer.get(last).field, [4; 3]);
+    }
+
+    #[test]
+    fn a_segment_goes_when_its_last_trace_was_due_and_nothing_waits_to_leave() {
+        let mut buffer = Buffer::default();
+        let (at, _) = buffer.append(&[1; 100], origin(0), Address::NONE, 0, 5);
+        buffer.pin(at);
+        let mut released = 0;
+        buffer.free(4, |_| released += 1);
+        buffer.free(5, |_| released += 1);
+        assert_eq!((released, buffer.spans()), (0, 1), "pinned");
+        buffer.unpin(at);
+        buffer.free(5, |_| released += 1);
+        assert_eq!((released, buffer.spans(), buffer.bytes()), (1, 0, SEGMENT_BYTES as u64));
+    }
+}

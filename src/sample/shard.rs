@@ -1,0 +1,317 @@
+//! One shard: the traces of one core, from their first span to the bytes that leave.
+//!
+//! The owner calls [`Shard::check`] and [`Shard::push`] for each request, and [`Shard::poll`]
+//! until it is idle, at [`Shard::deadline`] and whenever something was pushed. What leaves is read
+//! from [`Shard::kept`].
+//!
+//! Invariants: a trace has one home; `accepted = kept + dropped + lost + buffered` in spans, after
+//! every call; nothing is decided twice; what leaves is byte for byte what came in, unless a
+//! feature gate asks for more.
+
+use std::sync::Arc;
+
+use super::buffer::{Address, Buffer, Origin};
+use super::census::Census;
+use super::decided::Decided;
+use super::gather::Gather;
+use super::hash::Key;
+use super::intern::Interner;
+use super::options::{Gates, Options, Strategy};
+use super::policy::Limiters;
+use super::program::Program;
+use super::states::States;
+use super::stats::Stats;
+use super::threshold::Threshold;
+use super::traces::{State, Traces};
+use super::wheel::{Due, Wheel};
+use crate::otlp::span::{Facts, Found};
+use crate::time::Instant;
+
+mod decide;
+mod ingest;
+mod leave;
+mod ticks;
+
+pub use ticks::Step;
+
+/// What a shard is made with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The policies.
+    pub program: Arc<Program>,
+    /// Limiters of the process.
+    pub limiters: Arc<Limiters>,
+    /// Traces of the process.
+    pub census: Arc<Census>,
+    /// How many shards there are.
+    pub shards: usize,
+    /// Of this process; differs from that of other hashes.
+    pub seed: u64,
+}
+
+/// A moment on both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Monotonic.
+    pub now: Instant,
+    /// Wall clock, nanoseconds since 1970.
+    pub unix_nanos: u64,
+}
+
+/// The tail sampler of one core.
+#[derive(Debug)]
+pub struct Shard {
+    program: Arc<Program>,
+    limiters: Arc<Limiters>,
+    census: Arc<Census>,
+    rules: Rules,
+    traces: Traces,
+    buffer: Buffer,
+    resources: Interner,
+    scopes: Interner,
+    sampled: Decided,
+    not_sampled: Decided,
+    wheel: Wheel,
+    tick: Option<Tick>,
+    /// Decided to be kept, in order, not gathered yet.
+    leaving: std::collections::VecDeque<Leaving>,
+    gather: Gather,
+    ingest: Ingest,
+    /// What tracestates said, with the gate.
+    states: States,
+    /// What has been counted.
+    pub stats: Stats,
+}
+
+/// What the options say about the life of a trace.
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    after_root: Option<std::time::Duration>,
+    block_on_overflow: bool,
+    first_match: bool,
+    span_ingest: bool,
+    drop_pending: bool,
+    trace_bytes_max: u64,
+    gates: Gates,
+    /// Traces can be decided before the last tick of their segment.
+    early: bool,
+}
+
+/// The set that is being decided.
+#[derive(Debug)]
+struct Tick {
+    number: u64,
+    moment: Moment,
+    /// Decided before its time, because memory is short.
+    early: bool,
+    due: Vec<Due>,
+    next: usize,
+    /// Traces decided so far.
+    decided: u32,
+    strays: Vec<[u8; 16]>,
+    /// Thresholds of limiters, with the gate.
+    limits: Vec<Option<Threshold>>,
+}
+
+/// A trace, or late spans of one, on the way out.
+#[derive(Debug)]
+struct Leaving {
+    slot: u32,
+    marks: Marks,
+}
+
+/// What a feature gate adds.
+#[derive(Clone, Debug, Default)]
+struct Marks {
+    policy: Option<u16>,
+    composite: Option<Box<str>>,
+    cached: bool,
+    threshold: Option<Threshold>,
+    /// Only what this ResourceSpans brought is marked (tailsampling 3.5).
+    batch: Option<u32>,
+}
+
+/// Scratch of the request that is being taken.
+#[derive(Debug, Default)]
+struct Ingest {
+    facts: Vec<Facts>,
+    found: Vec<Found>,
+    touched: Vec<Touch>,
+    cached: Vec<([u8; 16], u32)>,
+    fields: Vec<u8>,
+    /// Number of the ResourceSpans, over all requests.
+    batch: u32,
+    /// Number of the ScopeSpans.
+    group: u32,
+}
+
+/// A trace of the ResourceSpans that is being taken.
+#[derive(Clone, Copy, Debug)]
+struct Touch {
+    slot: u32,
+    generation: u32,
+    way: Way,
+    has_root: bool,
+    /// Bytes of its ScopeSpans so far, and of the one at hand, as the collector counts.
+    size: u64,
+    group_size: u64,
+    group: u32,
+}
+
+/// What becomes of a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// It waits with its trace.
+    Wait,
+    /// It leaves at once: its trace is kept.
+    Follow,
+    /// It leaves at once: a cache says that its trace was kept.
+    Release,
+    /// It goes: its trace is not kept.
+    Discard,
+    /// It goes: a cache says that its trace was not kept.
+    Forget,
+}
+
+impl Shard {
+    /// An empty shard; its first tick is a second after `now`.
+    #[must_use]
+    pub fn new(now: Instant, options: &Options, setup: Setup) -> Self {
+        let Setup { program, limiters, census, shards, seed } = setup;
+        let share = |size: usize| if size == 0 { 0 } else { (size / shards).max(1) };
+        let expected = usize::try_from(options.num_traces).unwrap_or(usize::MAX);
+        let expected = share(expected).min(EXPECTED_MAX);
+        let per_tick = usize::try_from(options.expected_new_traces_per_sec).unwrap_or(0);
+        let key = Key::new(seed);
+        Self {
+            traces: Traces::new(program.words, expected, key.clone()),
+            stats: Stats::new(program.policies.len()),
+            rules: Rules::of(options),
+            wheel: Wheel::new(now, options.decision_wait, share(per_tick).min(EXPECTED_MAX)),
+            sampled: Decided::new(share(options.sampled_cache)),
+            not_sampled: Decided::new(share(options.non_sampled_cache)),
+            resources: Interner::new(key.clone()),
+            scopes: Interner::new(key),
+            buffer: Buffer::default(),
+            tick: None,
+            leaving: std::collections::VecDeque::new(),
+            gather: Gather::default(),
+            ingest: Ingest::default(),
+            states: States::new(options.gates.use_trace_state),
+            program,
+            limiters,
+            census,
+        }
+    }
+
+    /// Traces in the map, decided ones included.
+    #[must_use]
+    pub fn traces(&self) -> usize {
+        self.traces.len()
+    }
+
+    /// Bytes of memory that spans, directories and records take.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.buffer.bytes() + self.resources.bytes() + self.scopes.bytes() + self.traces.bytes()
+    }
+
+    /// Spans that are admitted and neither kept, dropped nor lost.
+    #[must_use]
+    pub fn buffered(&self) -> u64 {
+        let Stats { accepted, kept, dropped, lost, .. } = &self.stats;
+        accepted - kept - dropped - lost.evicted - lost.too_large - lost.shutdown
+    }
+
+    /// When the trace arrived that has waited longest in the map, if there is one.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Instant> {
+        self.traces.oldest().map(|slot| self.traces.get(slot).arrived_at)
+    }
+
+    /// The policies.
+    #[must_use]
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    /// Whether new traces wait for room (`block_on_overflow`).
+    #[must_use]
+    pub const fn blocks(&self) -> bool {
+        self.rules.block_on_overflow
+    }
+
+    /// Takes the trace out of the map. `strays`: its id stays in the set in which it was due, as in
+    /// the collector (tailsampling 3.4).
+    fn remove(&mut self, now: Instant, slot: u32, strays: bool) {
+        let trace = self.traces.get(slot);
+        let (id, due, tail) = (trace.id, trace.due, trace.tail);
+        self.stats.removal_age.record(now.since(trace.arrived_at).as_secs());
+        if strays {
+            self.wheel.leave_id(due, id);
+        }
+        self.traces.leave(slot);
+        self.census.remove();
+        self.states.forget(slot);
+        // What waits to leave keeps its record until it has left.
+        if tail == Address::NONE {
+            self.traces.release(slot);
+        }
+    }
+
+    /// The spans of the trace are gone; those that would stay in a segment for longer are told.
+    fn forget_spans(&mut self, slot: u32, early: bool) {
+        let trace = self.traces.get_mut(slot);
+        let mut at = std::mem::replace(&mut trace.tail, Address::NONE);
+        while early && at != Address::NONE {
+            let before = self.buffer.before(at);
+            self.buffer.forget(at);
+            at = before;
+        }
+    }
+
+    /// Counts the run that a span has begun.
+    fn count_run(&mut self, origin: Origin) {
+        self.resources.count(origin.resource);
+        self.scopes.count(origin.scope);
+    }
+
+    fn free_segments(&mut self, tick: u64) {
+        let Self { buffer, resources, scopes, .. } = self;
+        buffer.free(tick, |origin| {
+            resources.release(origin.resource);
+            scopes.release(origin.scope);
+        });
+    }
+
+    /// Spans that wait in the buffer for trace `slot`.
+    fn spans_of(&self, slot: u32) -> u64 {
+        let trace = self.traces.get(slot);
+        if trace.tail == Address::NONE { 0 } else { u64::from(trace.spans) }
+    }
+
+    fn is_undecided(&self, slot: u32) -> bool {
+        self.traces.get(slot).state == State::Undecided
+    }
+}
+
+/// Entries for which room is made at once.
+const EXPECTED_MAX: usize = 1 << 23;
+
+impl Rules {
+    fn of(options: &Options) -> Self {
+        let after_root = options.decision_wait_after_root;
+        let after_root = (!after_root.is_zero()).then_some(after_root);
+        let span_ingest = options.strategy == Strategy::SpanIngest;
+        Self {
+            after_root,
+            block_on_overflow: options.block_on_overflow,
+            first_match: options.sample_on_first_match,
+            span_ingest,
+            drop_pending: options.drop_pending_on_shutdown,
+            trace_bytes_max: options.trace_bytes_max,
+            gates: options.gates,
+            early: span_ingest || after_root.is_some_and(|wait| wait < options.decision_wait),
+        }
+    }
+}

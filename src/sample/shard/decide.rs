@@ -1,0 +1,271 @@
+//! Verdicts: votes in their order, and what they come to (tailsampling 2.15, 3.5).
+
+use std::time::Duration;
+
+use super::{Marks, Moment, Shard, Tick};
+use crate::sample::policy::{Case, Limiters, Randomness, Vote, cost};
+use crate::sample::program::Program;
+use crate::sample::states::Said;
+use crate::sample::stats::{Outcome, Stats};
+use crate::sample::threshold::Threshold;
+
+/// What a decision takes, as limiters see it.
+const DECISION: Duration = Duration::from_micros(1);
+
+/// What was decided about a trace.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    pub(super) outcome: Outcome,
+    pub(super) marks: Marks,
+}
+
+impl Verdict {
+    fn not_sampled() -> Self {
+        Self { outcome: Outcome::NotSampled, marks: Marks::default() }
+    }
+}
+
+/// Asks policies about one trace, and counts.
+struct Bench<'a> {
+    program: &'a Program,
+    stats: &'a mut Stats,
+    case: Case<'a>,
+}
+
+impl<'a> Bench<'a> {
+    /// The vote of policy `at`; none if it failed.
+    fn ask(&mut self, at: usize) -> Option<Vote> {
+        let policy = &self.program.policies[at];
+        let votes = &mut self.stats.votes[at];
+        votes.executions += 1;
+        let Ok(vote) = policy.node.vote(&mut self.case) else {
+            self.stats.errors += 1;
+            return None;
+        };
+        let outcome = match vote {
+            Vote::Sampled(_) => Outcome::Sampled,
+            Vote::NotSampled => Outcome::NotSampled,
+            Vote::Dropped => Outcome::Dropped,
+        };
+        votes.traces[outcome as usize] += 1;
+        votes.spans[outcome as usize] += u64::try_from(self.case.spans).unwrap_or(0);
+        votes.bytes[outcome as usize] += self.case.size;
+        Some(vote)
+    }
+
+    /// All spans are there: a drop wins, then any yes.
+    fn whole(&mut self, first_match: bool) -> Verdict {
+        let mut kept: Option<(u16, Threshold)> = None;
+        for at in 0..self.program.policies.len() {
+            match self.ask(at) {
+                Some(Vote::Dropped) => {
+                    let marks = Marks { policy: Some(position(at)), ..Marks::default() };
+                    return Verdict { outcome: Outcome::Dropped, marks };
+                }
+                Some(Vote::Sampled(threshold)) => {
+                    kept = Some(match kept {
+                        None => (position(at), threshold),
+                        Some((first, least)) => (first, least.min(threshold)),
+                    });
+                    if first_match {
+                        break;
+                    }
+                }
+                _ => {}
+            }
+        }
+        match kept {
+            None => Verdict::not_sampled(),
+            Some((policy, threshold)) => self.kept(policy, threshold),
+        }
+    }
+
+    /// Some spans are there. A drop policy that may still match forbids every yes. `None`: the
+    /// trace waits on.
+    fn part(&mut self) -> Option<Verdict> {
+        let mut may_drop = false;
+        for at in 0..self.program.policies.len() {
+            let drops = at < self.program.drops;
+            if !drops && may_drop {
+                break;
+            }
+            match self.ask(at) {
+                Some(Vote::Dropped) => {
+                    let marks = Marks { policy: Some(position(at)), ..Marks::default() };
+                    return Some(Verdict { outcome: Outcome::Dropped, marks });
+                }
+                Some(_) if drops => may_drop = true,
+                Some(Vote::Sampled(threshold)) => {
+                    return Some(self.kept(position(at), threshold));
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    fn kept(&self, policy: u16, threshold: Threshold) -> Verdict {
+        let threshold = self.case.trace_state.map(|_| threshold);
+        let composite = self.case.composite.map(Into::into);
+        let marks = Marks { policy: Some(policy), composite, threshold, ..Marks::default() };
+        Verdict { outcome: Outcome::Sampled, marks }
+    }
+}
+
+fn position(at: usize) -> u16 {
+    u16::try_from(at).expect("fewer policies than bytes of a configuration")
+}
+
+impl Shard {
+    /// The verdict about a trace with all its spans.
+    pub(super) fn judge(&mut self, tick: &Tick, slot: u32) -> Verdict {
+        let first_match = self.rules.first_match;
+        // A decision takes the collector at least a microsecond: a bucket of a very high rate is
+        // full again for the next trace.
+        let moment = Moment { now: tick.moment.now + DECISION * tick.decided, ..tick.moment };
+        self.bench(moment, slot, &tick.limits, |bench| bench.whole(first_match))
+    }
+
+    /// The verdict about a trace by the spans of one batch; `None` while it waits.
+    pub(super) fn judge_part(&mut self, moment: Moment, slot: u32) -> Option<Verdict> {
+        self.bench(moment, slot, &[], |bench| bench.part())
+    }
+
+    fn bench<T>(
+        &mut self,
+        moment: Moment,
+        slot: u32,
+        limits: &[Option<Threshold>],
+        ask: impl FnOnce(&mut Bench<'_>) -> T,
+    ) -> T {
+        let said = self.states.said(slot);
+        let Self { program, stats, limiters, traces, .. } = self;
+        let trace = traces.get(slot);
+        let case = case(trace, traces.bits(slot), moment, limiters, said, limits);
+        ask(&mut Bench { program, stats, case })
+    }
+
+    /// With the gate `usetracestate`: limiters look at all traces of a tick first, keep those of
+    /// highest randomness that fit, and turn that into a threshold (tailsampling 2.14).
+    pub(super) fn set_limits(&mut self, tick: &mut Tick) {
+        let count = self.limiters.buckets.len();
+        tick.limits = vec![None; count];
+        if !self.rules.gates.use_trace_state || count == 0 {
+            return;
+        }
+        let slots: Vec<u32> = tick.due[tick.next..]
+            .iter()
+            .filter(|due| self.is_due(tick, **due))
+            .map(|due| due.slot)
+            .collect();
+        let Self { program, limiters, traces, states, .. } = self;
+        let mut cases: Vec<Case<'_>> = slots
+            .iter()
+            .map(|&slot| {
+                let trace = traces.get(slot);
+                let bits = traces.bits(slot);
+                case(trace, bits, tick.moment, limiters, states.said(slot), &[])
+            })
+            .collect();
+        let (drops, others) = program.policies.split_at(program.drops);
+        cases.retain_mut(|case| {
+            !drops.iter().any(|drop| matches!(drop.node.vote(case), Ok(Vote::Dropped)))
+        });
+        let mut limits = std::mem::take(&mut tick.limits);
+        for policy in others {
+            policy.node.set_limits(&mut cases, &mut limits);
+        }
+        tick.limits = limits;
+    }
+}
+
+fn case<'a>(
+    trace: &'a crate::sample::traces::Trace,
+    bits: &'a [u64],
+    moment: Moment,
+    limiters: &'a Limiters,
+    said: Option<Said>,
+    limits: &'a [Option<Threshold>],
+) -> Case<'a> {
+    Case {
+        id: &trace.id,
+        spans: i64::from(trace.spans),
+        size: trace.size,
+        envelopes_size: u64::from(trace.envelopes_size),
+        bits,
+        now: moment.now,
+        unix_second: moment.unix_nanos / 1_000_000_000,
+        limiters,
+        trace_state: said.map(|said| Randomness {
+            explicit: said.randomness,
+            has_info: said.has_info,
+            limits,
+        }),
+        composite: None,
+    }
+}
+
+impl crate::sample::policy::Node {
+    /// Sets the threshold of a limiter that stands alone or in an `and`, where only traces that
+    /// pass the other parts count.
+    fn set_limits<'a>(&'a self, cases: &mut [Case<'a>], limits: &mut [Option<Threshold>]) {
+        match self {
+            Self::Limit { bucket, bytes } => {
+                let all: Vec<&Case<'a>> = cases.iter().collect();
+                limits[*bucket] = Some(threshold(*bucket, *bytes, &all));
+            }
+            Self::And(subs) if subs.iter().any(|sub| matches!(sub, Self::Limit { .. })) => {
+                let mut passing = Vec::new();
+                for case in cases {
+                    let others = subs.iter().filter(|sub| !matches!(sub, Self::Limit { .. }));
+                    let mut votes = others.map(|sub| sub.vote(case));
+                    if votes.all(|vote| matches!(vote, Ok(Vote::Sampled(_) | Vote::Dropped))) {
+                        passing.push(&*case);
+                    }
+                }
+                for sub in subs {
+                    if let Self::Limit { bucket, bytes } = sub {
+                        limits[*bucket] = Some(threshold(*bucket, *bytes, &passing));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The threshold that keeps as many traces of highest randomness as fit the bucket; they are paid
+/// for at once. Traces that can never fit do not count.
+#[expect(clippy::cast_possible_truncation, reason = "cut to whole tokens")]
+fn threshold(at: usize, bytes: bool, cases: &[&Case<'_>]) -> Threshold {
+    let Some(first) = cases.first() else { return Threshold::ALWAYS };
+    let bucket = &first.limiters.buckets[at];
+    let budget = bucket.tokens(first.now) as i64;
+    let mut items: Vec<(u64, i64)> = cases
+        .iter()
+        .map(|case| (case.randomness(), cost(bytes, case)))
+        .filter(|(_, cost)| *cost <= bucket.burst())
+        .collect();
+    items.sort_by_key(|(randomness, _)| std::cmp::Reverse(*randomness));
+    let mut spent = 0;
+    let mut kept = 0;
+    while kept < items.len() && spent + items[kept].1 <= budget {
+        spent += items[kept].1;
+        kept += 1;
+    }
+    let threshold = match items.get(kept) {
+        None => Threshold::ALWAYS,
+        Some((rejected, _)) => {
+            // Equal randomness cannot be told apart: the whole tie is rejected.
+            while kept > 0 && items[kept - 1].0 == *rejected {
+                kept -= 1;
+                spent -= items[kept].1;
+            }
+            if kept == 0 { Threshold::NEVER } else { Threshold(rejected + 1) }
+        }
+    };
+    if spent > 0 {
+        bucket.take(first.now, spent);
+    }
+    threshold
+}

@@ -1,0 +1,201 @@
+//! Time: a tick a second takes one set, whose traces are decided in their order of arrival, a few
+//! at a time, all with the tick's time.
+
+use super::decide::Verdict;
+use super::leave::Timing;
+use super::{Marks, Moment, Shard, Tick};
+use crate::sample::stats::Outcome;
+use crate::sample::survivors;
+use crate::sample::wheel::Due;
+use crate::time::Instant;
+
+/// Traces decided between two looks at the clock.
+const SLICE: usize = 32;
+
+/// What a call of [`Shard::poll`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A trace leaves, or late spans of one: so many spans, whose bytes are [`Shard::kept`].
+    Kept(u64),
+    /// There is more to do at once.
+    Busy,
+    /// There is nothing to do before [`Shard::deadline`], or before something is pushed.
+    Idle,
+}
+
+impl Shard {
+    /// When the next tick is due.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        self.wheel.next_at()
+    }
+
+    /// Whether something waits to leave.
+    #[must_use]
+    pub fn has_leaving(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
+    /// Whether nothing waits: neither for a decision nor to leave.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.buffered() == 0
+    }
+
+    /// Lets the next trace leave, or does a little of what is due.
+    pub fn poll(&mut self, moment: Moment) -> Step {
+        match self.gather_next() {
+            Some(spans) => Step::Kept(spans),
+            None => self.decide_due(moment),
+        }
+    }
+
+    /// Does a little of what is due, while what leaves has nowhere to go. Never [`Step::Kept`].
+    pub fn decide_due(&mut self, moment: Moment) -> Step {
+        let Some(mut tick) = self.tick.take() else {
+            if moment.now < self.wheel.next_at() {
+                return Step::Idle;
+            }
+            self.begin_tick(moment);
+            return Step::Busy;
+        };
+        self.decide_some(&mut tick);
+        if tick.next < tick.due.len() {
+            self.tick = Some(tick);
+        } else {
+            self.end_tick(&tick);
+        }
+        Step::Busy
+    }
+
+    fn begin_tick(&mut self, moment: Moment) {
+        let (number, due, strays) = self.wheel.take();
+        self.stats.ticks += 1;
+        let mut tick = Tick {
+            number,
+            moment,
+            early: false,
+            due,
+            next: 0,
+            decided: 0,
+            strays,
+            limits: Vec::new(),
+        };
+        self.set_limits(&mut tick);
+        for id in std::mem::take(&mut tick.strays) {
+            match self.traces.find(&id) {
+                None => self.stats.dropped_too_early += 1,
+                Some(slot) if self.is_undecided(slot) => {
+                    self.decide(&tick, slot, Timing::InSet);
+                }
+                Some(_) => {}
+            }
+        }
+        self.tick = Some(tick);
+    }
+
+    fn decide_some(&mut self, tick: &mut Tick) {
+        let end = tick.due.len().min(tick.next + SLICE);
+        while tick.next < end {
+            let due = tick.due[tick.next];
+            tick.next += 1;
+            tick.decided = tick.decided.saturating_add(1);
+            if self.is_due(tick, due) {
+                let timing = if tick.early { Timing::Hastened } else { Timing::Due };
+                self.decide(tick, due.slot, timing);
+            }
+        }
+    }
+
+    /// Whether the trace is still to be decided in this set: it may be gone, decided, or moved to
+    /// an earlier one.
+    pub(super) fn is_due(&self, tick: &Tick, due: Due) -> bool {
+        let trace = self.traces.get(due.slot);
+        trace.generation == due.generation
+            && trace.due == tick.number
+            && self.is_undecided(due.slot)
+    }
+
+    fn decide(&mut self, tick: &Tick, slot: u32, timing: Timing) {
+        let now = tick.moment.now;
+        if !self.rules.span_ingest {
+            let verdict = self.judge(tick, slot);
+            return self.carry_out(now, slot, verdict, timing);
+        }
+        // Whatever still waits was judged as it came (tailsampling 3.5).
+        let verdict = Verdict { outcome: Outcome::NotSampled, marks: Marks::default() };
+        self.carry_out(now, slot, verdict, timing);
+        if self.traces.get(slot).in_map {
+            self.remove(now, slot, false);
+        }
+    }
+
+    fn end_tick(&mut self, tick: &Tick) {
+        if tick.early {
+            self.stats.decided_early += tick.due.len() as u64;
+        } else {
+            self.stats.traces_at_tick = self.traces.len() as u64;
+        }
+        self.tidy();
+    }
+
+    /// Frees what nobody needs, and makes that possible where little is left.
+    fn tidy(&mut self) {
+        let taken = self.wheel.taken();
+        let Some(done) = taken.checked_sub(1) else { return };
+        self.free_segments(done);
+        while let Some(segment) = self.buffer.sparse() {
+            let Self { traces, buffer, resources, scopes, .. } = self;
+            survivors::move_all(segment, traces, buffer, |origin| {
+                resources.count(origin.resource);
+                scopes.count(origin.scope);
+            });
+            self.free_segments(done);
+        }
+    }
+
+    /// Memory is short: the traces that are due soonest are decided now, from what is known.
+    /// False if there is nothing to decide.
+    pub fn hasten(&mut self, moment: Moment) -> bool {
+        if self.tick.is_some() {
+            return true;
+        }
+        let Some((number, due)) = self.wheel.take_some_early() else { return false };
+        let (strays, limits) = (Vec::new(), Vec::new());
+        let mut tick =
+            Tick { number, moment, early: true, due, next: 0, decided: 0, strays, limits };
+        self.set_limits(&mut tick);
+        self.tick = Some(tick);
+        true
+    }
+
+    /// The end: everything that waits is decided now, or given up, as the options say. The caller
+    /// polls until it is idle.
+    pub fn finish(&mut self, moment: Moment) {
+        while let Some((number, due)) = self.wheel.take_all_early() {
+            let (strays, limits) = (Vec::new(), Vec::new());
+            let mut tick =
+                Tick { number, moment, early: false, due, next: 0, decided: 0, strays, limits };
+            if self.rules.drop_pending {
+                self.give_up(&tick);
+                continue;
+            }
+            self.set_limits(&mut tick);
+            while tick.next < tick.due.len() {
+                self.decide_some(&mut tick);
+            }
+        }
+        self.tidy();
+    }
+
+    fn give_up(&mut self, tick: &Tick) {
+        for due in &tick.due {
+            if self.is_due(tick, *due) {
+                self.stats.lost.shutdown += self.spans_of(due.slot);
+                self.forget_spans(due.slot, true);
+                self.census.decide();
+                self.remove(tick.moment.now, due.slot, false);
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Which traces are due at which tick. Ticks are a second apart; each takes one set
+//! (tailsampling 3.1).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::time::Instant;
+
+/// Time between ticks.
+pub const TICK: Duration = Duration::from_secs(1);
+
+/// Fewest traces that are decided early at once.
+const EARLY_MIN: usize = 256;
+
+/// A trace in a set, by its record; another generation of the record is another trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Its record.
+    pub slot: u32,
+    /// The generation of the record that is meant.
+    pub generation: u32,
+}
+
+#[derive(Debug, Default)]
+struct Set {
+    traces: Vec<Due>,
+    /// Ids whose traces are gone; they stay in their set (tailsampling 3.4).
+    strays: Vec<[u8; 16]>,
+}
+
+/// The sets that are not due yet.
+#[derive(Debug)]
+pub struct Wheel {
+    /// By tick; a tick without traces has none.
+    sets: BTreeMap<u64, Set>,
+    /// Ticks so far.
+    taken: u64,
+    /// Ticks that a new trace waits beyond the next.
+    wait: u64,
+    next_at: Instant,
+    /// Capacity of a first set.
+    expected: usize,
+}
+
+impl Wheel {
+    /// The first tick is a second after `now`.
+    #[must_use]
+    pub fn new(now: Instant, wait: Duration, expected: usize) -> Self {
+        let wait = wait.as_secs().max(1);
+        Self { sets: BTreeMap::new(), taken: 0, wait, next_at: now + TICK, expected }
+    }
+
+    /// When the next set is due.
+    #[must_use]
+    pub const fn next_at(&self) -> Instant {
+        self.next_at
+    }
+
+    /// Ticks so far.
+    #[must_use]
+    pub const fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// The tick of a trace that arrives now.
+    #[must_use]
+    pub const fn due(&self) -> u64 {
+        self.taken + self.wait
+    }
+
+    /// The tick of a trace whose root has arrived now.
+    #[must_use]
+    pub const fn due_after_root(&self, wait: Duration) -> u64 {
+        self.taken + wait.as_secs()
+    }
+
+    /// Puts a trace into the set of tick `due`.
+    pub fn put(&mut self, due: u64, trace: Due) {
+        let expected = self.expected;
+        let traces = &mut self.set(due).traces;
+        if traces.capacity() == 0 {
+            traces.reserve(expected);
+        }
+        traces.push(trace);
+    }
+
+    /// The trace is gone, its id stays in the set of tick `due`.
+    pub fn leave_id(&mut self, due: u64, id: [u8; 16]) {
+        if due >= self.taken {
+            self.set(due).strays.push(id);
+        }
+    }
+
+    fn set(&mut self, due: u64) -> &mut Set {
+        debug_assert!(due >= self.taken, "a set that was taken takes no more");
+        self.sets.entry(due).or_default()
+    }
+
+    /// A tick: its number, and the traces and ids that are due. A late tick takes one set, and the
+    /// next is due at its own time.
+    pub fn take(&mut self) -> (u64, Vec<Due>, Vec<[u8; 16]>) {
+        let tick = self.taken;
+        self.taken += 1;
+        self.next_at = self.next_at + TICK;
+        let set = self.sets.remove(&tick).unwrap_or_default();
+        self.expected = set.traces.len();
+        (tick, set.traces, set.strays)
+    }
+
+    /// The oldest traces of the next set, a part of it: they will not be due again.
+    pub fn take_some_early(&mut self) -> Option<(u64, Vec<Due>)> {
+        self.sets.retain(|_, set| !set.traces.is_empty() || !set.strays.is_empty());
+        let (tick, set) = self.sets.iter_mut().find(|(_, set)| !set.traces.is_empty())?;
+        let part = set.traces.len().min((set.traces.len() / 4).max(EARLY_MIN));
+        Some((*tick, set.traces.drain(..part).collect()))
+    }
+
+    /// The next set, before its time.
+    pub fn take_all_early(&mut self) -> Option<(u64, Vec<Due>)> {
+        self.sets.pop_first().map(|(tick, set)| (tick, set.traces))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn due(slot: u32) -> Due {
+        Due { slot, generation: 0 }
+    }
+
+    #[test]
+    fn a_trace_waits_whole_seconds_and_at_most_one_more() {
+        for (wait, want) in
+            [(2 * S, 3), (Duration::from_millis(2_900), 3), (S / 3, 2), (Duration::ZERO, 2)]
+        {
+            let mut wheel = Wheel::new(Instant(0), wait, 0);
+            wheel.put(wheel.due(), due(9));
+            let ticks = (1..).find(|_| !wheel.take().1.is_empty()).unwrap();
+            assert_eq!(ticks, want, "{wait:?}: the tick after, and so many more");
+        }
+    }
+
+    #[test]
+    fn a_root_hastens_its_trace() {
+        let mut wheel = Wheel::new(Instant(0), 30 * S, 0);
+        wheel.take();
+        assert_eq!(wheel.due_after_root(S / 2), wheel.taken(), "the next tick");
+        assert_eq!(wheel.due_after_root(5 * S), wheel.taken() + 5);
+        assert_eq!(wheel.next_at(), Instant(2_000_000_000));
+    }
+}

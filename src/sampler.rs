@@ -1,0 +1,414 @@
+//! ROLE: the tail sampler of one pipeline on one core. A request walks the rooms in this order:
+//!
+//! ```text
+//! rpc ─▶ otlp::scan ─▶ check ─▶ by shard ─┬─▶ own shard ────────────┬─▶ reply when admitted
+//!                                         └─▶ mesh ─▶ other shards ─┘
+//! a tick a second: shard ─▶ decided, in slices ─▶ gather ─▶ upstream ─▶ store
+//! ```
+//!
+//! Invariants: a trace has one home, the shard that its id names; a request is answered when every
+//! shard has admitted its part, and refused before any has; what is kept waits in the buffer while
+//! the store has no room.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::otlp::{self, Index, Signal};
+use crate::route::Split;
+use crate::runtime::clock;
+use crate::runtime::executor::{self, Bell};
+use crate::runtime::gate::Gate;
+use crate::runtime::lease::{Charge, Purse};
+use crate::runtime::mesh::Mesh;
+use crate::runtime::timer::{Alarm, Timeout};
+use crate::sample::hash::Key;
+use crate::sample::{Moment, Shard, Step};
+use crate::telemetry::Quiet;
+use crate::time::Instant;
+
+mod snapshot;
+
+pub use snapshot::SamplerSnapshot;
+use snapshot::Timings;
+
+/// Longest stretch of decisions before other tasks of the core get their turn.
+const SLICE: Duration = Duration::from_micros(500);
+/// How long what is kept waits for a store without room while another store has some.
+const STORE_WAIT: Duration = Duration::from_secs(1);
+/// Longest time that a request waits for memory before it is refused.
+const ROOM_WAIT: Duration = Duration::from_secs(1);
+/// Memory that a request needs beside its own bytes: directory, records, a new segment.
+const ROOM_BYTES: u64 = 64 << 10;
+/// Seed of the hash that says which shard has a trace. All cores must agree on it, and it must not
+/// be that of the ring, nor that of the tables.
+const SHARD_SEED: u64 = 0x7ace_0000_5eed_0001;
+
+/// Where kept traces go.
+pub trait Exit {
+    /// Takes one trace, or leaves it where it is: false. `late`: it has waited long enough for a
+    /// store that has no room while another has some.
+    fn ship(&self, now: Instant, spans: u64, body: &[u8], late: bool) -> bool;
+}
+
+/// Spans on their way to another core's shard: a request of their own.
+#[derive(Debug, Default)]
+pub struct Parcel {
+    /// Position of the sampler.
+    sampler: usize,
+    bytes: Vec<u8>,
+}
+
+/// What a sampler is made with.
+#[derive(Debug)]
+pub struct Parts {
+    /// Its position among the samplers of the core.
+    pub at: usize,
+    /// This core's shard.
+    pub shard: Shard,
+    /// The way to the other cores.
+    pub mesh: Mesh<Parcel>,
+    /// Memory of the process.
+    pub memory: Purse,
+    /// Bytes held by the process from which requests wait.
+    pub soft_bytes: u64,
+    /// Where this core waits for room in queues.
+    pub queues: Gate,
+}
+
+/// The sampler of one pipeline on one core.
+#[derive(Debug)]
+pub struct Sampler {
+    at: usize,
+    state: RefCell<State>,
+    key: Key,
+    mesh: Mesh<Parcel>,
+    memory: Purse,
+    soft_bytes: u64,
+    queues: Gate,
+    /// Where requests wait for memory, or for a place in the map.
+    room: Gate,
+    bell: Bell,
+    /// Memory is short.
+    pressed: Cell<bool>,
+}
+
+#[derive(Debug)]
+struct State {
+    shard: Shard,
+    index: Index,
+    split: Split,
+    /// What the shard holds.
+    charge: Charge,
+    timings: Timings,
+    quiet: Quiet,
+}
+
+/// Why a request is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is no OTLP.
+    Unreadable(otlp::Error),
+    /// Memory is short.
+    Memory,
+    /// The map is full, and new traces wait (`block_on_overflow`).
+    Traces,
+}
+
+/// How far a request got.
+enum Taken {
+    Yes,
+    NoRoom(Refusal),
+}
+
+fn moment() -> Moment {
+    Moment { now: clock::now(), unix_nanos: clock::unix_nanos() }
+}
+
+impl Sampler {
+    /// A sampler of this core; [`Self::run`] makes it decide.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { at, shard, mesh, memory, soft_bytes, queues } = parts;
+        let charge = memory.take_over(shard.bytes());
+        let state = State {
+            timings: Timings::new(&shard),
+            shard,
+            index: Index::new(),
+            split: Split::new(),
+            charge,
+            quiet: Quiet::new(Duration::from_secs(10)),
+        };
+        Self {
+            at,
+            state: RefCell::new(state),
+            key: Key::new(SHARD_SEED),
+            mesh,
+            memory,
+            soft_bytes,
+            queues,
+            room: Gate::default(),
+            bell: Bell::default(),
+            pressed: Cell::new(false),
+        }
+    }
+
+    fn home(&self, id: &[u8; 16]) -> usize {
+        match self.mesh.cores() {
+            1 => 0,
+            cores => usize::try_from(self.key.id(id) % cores as u64).expect("below the cores"),
+        }
+    }
+
+    /// Admits a request: when this returns, every span of it is in its shard.
+    ///
+    /// # Errors
+    /// Nothing of it was taken.
+    pub async fn admit(&self, message: &Bytes, timeout: Option<Duration>) -> Result<u64, Refusal> {
+        let start = clock::now();
+        let give_up = start + timeout.map_or(ROOM_WAIT, |t| ROOM_WAIT.min(t / 2));
+        let mut late = false;
+        let items = loop {
+            match self.take(message, late)? {
+                Taken::Yes => break self.state.borrow().index.count(),
+                // As long as the client does: the collector has no limit here.
+                Taken::NoRoom(Refusal::Traces) => {
+                    let left = timeout.map(|t| (start + t).since(clock::now()));
+                    if left.is_some_and(|left| left.is_zero()) {
+                        return Err(Refusal::Traces);
+                    }
+                    let tick = left.map_or(ROOM_WAIT, |left| left.min(ROOM_WAIT));
+                    Timeout::new(tick, self.room.wait()).await;
+                }
+                Taken::NoRoom(why) if late => return Err(why),
+                Taken::NoRoom(_) => {
+                    let wait = Timeout::new(give_up.since(clock::now()), self.room.wait());
+                    late = wait.await.is_none();
+                }
+            }
+        };
+        if self.mesh.cores() > 1 && items > 0 {
+            self.send(message).await;
+        }
+        Ok(items)
+    }
+
+    /// Checks the request and gives the own shard its part, if there is room.
+    fn take(&self, message: &Bytes, late: bool) -> Result<Taken, Refusal> {
+        let state = &mut *self.state.borrow_mut();
+        let State { shard, index, .. } = state;
+        otlp::scan(Signal::Traces, message, index).map_err(Refusal::Unreadable)?;
+        shard.check(message, index).map_err(Refusal::Unreadable)?;
+        if !shard.has_room(message, index) {
+            return Ok(Taken::NoRoom(Refusal::Traces));
+        }
+        let needed = message.len() as u64 + ROOM_BYTES;
+        let (held, max) = self.memory.process();
+        let full = held + needed > max;
+        if full || (held + needed > self.soft_bytes && !late) {
+            self.pressed.set(true);
+            self.bell.ring();
+            return Ok(Taken::NoRoom(Refusal::Memory));
+        }
+        shard.push(moment(), message, index, |id| self.home(id) == self.mesh.core());
+        state.settle();
+        if state.shard.has_leaving() {
+            self.bell.ring();
+        }
+        Ok(Taken::Yes)
+    }
+
+    /// Sends the other shards their parts, and waits until they have them.
+    async fn send(&self, message: &Bytes) {
+        let cores = self.mesh.cores();
+        let errand = self.mesh.errand();
+        for to in (0..cores).filter(|to| *to != self.mesh.core()) {
+            self.mesh.credit(to).await;
+            let Some(parcel) = self.parcel(message, to) else { continue };
+            errand.send(to, parcel);
+        }
+        errand.answers().await;
+    }
+
+    /// The part of core `to`. Cut anew for each core: while one waits for a credit, others use the
+    /// scratch.
+    fn parcel(&self, message: &Bytes, to: usize) -> Option<Parcel> {
+        let state = &mut *self.state.borrow_mut();
+        let State { index, split, .. } = state;
+        if otlp::scan(Signal::Traces, message, index).is_err() {
+            unreachable!("it was scanned before");
+        }
+        let owner = |id: &[u8; 16]| u16::from(self.home(id) == to);
+        let parts = split.plan_by(message, index, 2, owner);
+        let at = parts.iter().position(|part| part.endpoint == 1)?;
+        let mut parcel = self.mesh.reuse().unwrap_or_default();
+        parcel.sampler = self.at;
+        parcel.bytes.clear();
+        split.write(at, message, index, &mut parcel.bytes);
+        Some(parcel)
+    }
+
+    /// Takes what another core has cut for this shard. It was checked and has room.
+    pub fn accept(&self, parcel: &Parcel) {
+        let state = &mut *self.state.borrow_mut();
+        let State { shard, index, .. } = state;
+        let scanned = otlp::scan(Signal::Traces, &parcel.bytes, index)
+            .and_then(|()| shard.check(&parcel.bytes, index));
+        assert!(scanned.is_ok(), "cut from a request that was checked");
+        shard.push(moment(), &parcel.bytes, index, |_| true);
+        state.settle();
+        if state.shard.has_leaving() {
+            self.bell.ring();
+        }
+    }
+
+    /// Decides when it is time and lets go what is kept, for as long as the core lives.
+    pub async fn run(self: Rc<Self>, exit: impl Exit) {
+        let mut alarm = Alarm::default();
+        loop {
+            self.work(&exit).await;
+            poll_fn(|cx| {
+                let rung = self.bell.poll(cx);
+                let now = clock::now();
+                let due = Some(self.state.borrow().shard.deadline());
+                if alarm.arm(now, due, cx) || rung {
+                    return std::task::Poll::Ready(());
+                }
+                std::task::Poll::Pending
+            })
+            .await;
+        }
+    }
+
+    /// Everything that is due.
+    async fn work(&self, exit: &impl Exit) {
+        let mut slice = clock::now();
+        loop {
+            let moment = moment();
+            let step = self.step(moment);
+            match step {
+                Step::Kept(spans) => self.ship(exit, spans).await,
+                Step::Busy => {}
+                Step::Idle => break,
+            }
+            let now = clock::now();
+            if now.since(slice) >= SLICE {
+                executor::yield_now().await;
+                slice = clock::now();
+            }
+        }
+        self.settle();
+    }
+
+    fn step(&self, moment: Moment) -> Step {
+        let state = &mut *self.state.borrow_mut();
+        if self.pressed.get() && !self.is_pressed() {
+            self.pressed.set(false);
+        }
+        let step = state.timings.measure(&mut state.shard, moment, Shard::poll);
+        if step == Step::Idle && self.pressed.replace(false) && state.shard.hasten(moment) {
+            return Step::Busy;
+        }
+        step
+    }
+
+    fn is_pressed(&self) -> bool {
+        let (held, _) = self.memory.process();
+        held + ROOM_BYTES > self.soft_bytes
+    }
+
+    /// Hands a kept trace to the store. While that has no room, decisions go on.
+    async fn ship(&self, exit: &impl Exit, spans: u64) {
+        let since = clock::now();
+        loop {
+            let now = clock::now();
+            let late = now.since(since) >= STORE_WAIT;
+            let shipped = exit.ship(now, spans, self.state.borrow().shard.kept(), late);
+            if shipped {
+                return;
+            }
+            self.tell_stuck(now, now.since(since));
+            let next = self.decide_meanwhile();
+            Timeout::new(next, self.queues.wait()).await;
+        }
+    }
+
+    /// Decides what is due, and early what memory has no room for. How long there is nothing more
+    /// to do.
+    fn decide_meanwhile(&self) -> Duration {
+        let moment = moment();
+        let state = &mut *self.state.borrow_mut();
+        loop {
+            let step = state.timings.measure(&mut state.shard, moment, Shard::decide_due);
+            if step == Step::Idle && !(self.pressed.replace(false) && state.shard.hasten(moment)) {
+                break;
+            }
+        }
+        state.settle();
+        self.room.open();
+        state.shard.deadline().since(clock::now()).min(STORE_WAIT)
+    }
+
+    fn tell_stuck(&self, now: Instant, since: Duration) {
+        let mut state = self.state.borrow_mut();
+        if since >= STORE_WAIT
+            && let Some(suppressed) = state.quiet.admit(now)
+        {
+            let spans = state.shard.buffered();
+            tracing::warn!(spans, suppressed, "Kept traces wait: their exporter has no room.");
+        }
+    }
+
+    fn settle(&self) {
+        let state = &mut *self.state.borrow_mut();
+        state.settle();
+        if !self.is_pressed() || self.memory.process().0 < self.soft_bytes {
+            self.room.open();
+        }
+    }
+
+    /// The end is near: everything that waits is decided, or given up, as the options say.
+    pub fn finish(&self) {
+        let state = &mut *self.state.borrow_mut();
+        state.shard.finish(moment());
+        state.settle();
+        self.bell.ring();
+    }
+
+    /// Whether nothing waits here.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.state.borrow().shard.is_idle()
+    }
+
+    /// Spans that are held.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.state.borrow().shard.buffered()
+    }
+
+    /// What this shard has counted.
+    #[must_use]
+    pub fn snapshot(&self) -> SamplerSnapshot {
+        let state = self.state.borrow();
+        SamplerSnapshot::of(&state.shard, &state.timings, clock::now())
+    }
+}
+
+impl State {
+    fn settle(&mut self) {
+        self.charge.set(self.shard.bytes());
+    }
+}
+
+/// Takes what other cores send and hears their answers, for as long as the core lives.
+pub async fn carry(mesh: Mesh<Parcel>, samplers: Vec<Rc<Sampler>>) {
+    poll_fn(|cx| {
+        while mesh.poll(cx, |parcel| samplers[parcel.sampler].accept(parcel)).is_ready() {}
+        std::task::Poll::<()>::Pending
+    })
+    .await;
+}
