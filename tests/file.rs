@@ -10,6 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use proptest::prelude::*;
 use tracemill::otlp::Signal;
 use tracemill::upstream::file::{Format, Options, Writer, line};
 use tracemill::upstream::stats::Loss;
@@ -131,4 +132,25 @@ fn a_full_queue_says_so_before_anything_is_copied() {
     drop(rooms);
     assert_eq!(writer.stats(Signal::Logs).0.offered, 0);
     assert_eq!(writer.close(WAIT), 0);
+}
+
+proptest! {
+    #[test]
+    fn damaged_requests_become_json_all_the_same(
+        signal in 0..3_usize,
+        cuts in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+    ) {
+        let signal = Signal::ALL[signal];
+        let mut body = vector(signal, "bin");
+        for (at, byte) in cuts {
+            let at = at.index(body.len());
+            body[at] = byte;
+        }
+        let mut out = Vec::new();
+        if line(signal, &body, &mut out).is_ok() {
+            let text = String::from_utf8_lossy(&out);
+            prop_assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}");
+            prop_assert!(!out.contains(&b'\n'));
+        }
+    }
 }

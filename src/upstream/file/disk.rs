@@ -82,12 +82,23 @@ impl Disk {
         let written = self.file.write_all(&self.buffer);
         match &written {
             Ok(()) => self.length += self.buffer.len() as u64,
-            // A part of it may have got through; devices cannot be cut.
-            Err(_) => _ = self.file.set_len(self.length),
+            Err(_) => self.cut_off_what_got_through(),
         }
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_BYTES);
         written
+    }
+
+    /// Only if nobody else has written, or cut, the file meanwhile; a device cannot be cut at all.
+    fn cut_off_what_got_through(&self) {
+        let most = self.length + self.buffer.len() as u64;
+        if let Ok(metadata) = self.file.metadata()
+            && metadata.is_file()
+            && (self.length + 1..=most).contains(&metadata.len())
+        {
+            // The disk fails already; whoever reads the file will see a torn message.
+            let _ = self.file.set_len(self.length);
+        }
     }
 
     fn rotate(&mut self, rotation: Rotation, now: SystemTime) -> io::Result<()> {
