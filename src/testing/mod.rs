@@ -5,6 +5,7 @@
 //!   trace ids patched in;
 //! - [`random`]: the small generator of pseudo-random numbers behind it;
 //! - [`oracle`]: the tail sampler once more, naive, to judge the real one;
+//! - [`scenario`]: random configurations and traffic of a sampler, and how to shrink them;
 //! - [`fuzz`]: one function per fuzz target, which ordinary tests run as well.
 #![forbid(unsafe_code)]
 
@@ -13,4 +14,5 @@ pub mod fuzz;
 mod model;
 pub mod oracle;
 pub mod random;
+pub mod scenario;
 pub mod workload;

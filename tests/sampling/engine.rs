@@ -6,7 +6,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 use prost::Message as _;
 use tracemill::sample::Options;
-use tracemill::testing::oracle::{Errored, Oracle};
+use tracemill::testing::oracle::{Oracle, ottl};
 use tracemill::time::Instant;
 
 use crate::cases::Case;
@@ -57,7 +57,7 @@ pub(crate) struct Naive {
 
 impl Engine for Naive {
     fn start(options: &Options) -> Self {
-        let oracle = Oracle::new(options, Box::new(|_, _, _, _| Err(Errored)));
+        let oracle = Oracle::new(options, ottl::compiled());
         Self { oracle, options: options.clone() }
     }
 

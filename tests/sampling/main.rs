@@ -6,6 +6,7 @@
 mod cases;
 #[allow(dead_code, reason = "some fields only concern a process")]
 mod configuration;
+mod differential;
 mod engine;
 mod judge;
 mod otlp_json;
@@ -17,12 +18,13 @@ use engine::{Engine, Naive};
 /// and just before one. The recordings do not tell.
 const PHASES_MS: [u64; 3] = [1_100, 1_500, 1_900];
 
-fn uses_ottl(case: &cases::Case) -> bool {
-    case.block.to_string().contains("ottl_condition")
-}
+/// Functions that conditions do not know yet.
+const UNKNOWN_FUNCTIONS: [&str; 1] = ["SHA256("];
 
-fn uses_regex(case: &cases::Case) -> bool {
-    case.block.to_string().contains("\"enabled_regex_matching\":true")
+/// What the loader does not compile yet.
+fn is_compiled_later(case: &cases::Case) -> bool {
+    let text = case.block.to_string();
+    text.contains("ottl_condition") || text.contains("enabled_regex_matching")
 }
 
 /// Every case at every phase.
@@ -30,7 +32,8 @@ fn follows_the_recordings<E: Engine>() {
     let mut failures = String::new();
     let (mut ran, mut failed) = (0, 0);
     for case in cases::all() {
-        if case.refused || uses_ottl(&case) || uses_regex(&case) {
+        let text = case.block.to_string();
+        if case.refused || UNKNOWN_FUNCTIONS.iter().any(|name| text.contains(name)) {
             continue;
         }
         let options = configuration::options(&case.block, &case.gates).unwrap();
@@ -60,10 +63,7 @@ fn the_shard_follows_the_recordings() {
 #[test]
 fn what_the_collector_refuses_is_refused() {
     let mut taken = Vec::new();
-    for case in cases::all().into_iter().filter(|case| case.refused) {
-        if uses_ottl(&case) || uses_regex(&case) {
-            continue;
-        }
+    for case in cases::all().into_iter().filter(|case| case.refused && !is_compiled_later(case)) {
         if configuration::options(&case.block, &case.gates).is_ok() {
             taken.push(case.name);
         }

@@ -15,7 +15,7 @@ mod bucket;
 mod cache;
 mod counts;
 mod decide;
-mod pattern;
+pub mod ottl;
 mod policies;
 mod spans;
 mod trace_state;

@@ -9,6 +9,7 @@ use super::spans::{bare, bytes, field, spans};
 use super::trace_state::{self, ALWAYS, NEVER, Threshold, TraceState};
 use super::{Decision, Errored, Ottl, TraceId};
 use crate::sample::options::{Gates, Policy, Rule};
+use crate::sample::pattern::Pattern;
 use crate::time::Instant;
 
 /// What policies look at.
@@ -43,6 +44,12 @@ pub(super) struct Evaluator {
 enum Kind {
     /// Its answer depends on nothing but the trace.
     Plain(Rule),
+    /// `string_attribute` with regular expressions.
+    Patterns {
+        key: String,
+        patterns: Vec<Pattern>,
+        invert: bool,
+    },
     /// `rate_limiting` and, if of bytes, `bytes_limiting`.
     Limiter {
         bucket: Bucket,
@@ -84,6 +91,12 @@ impl Evaluator {
                 second: None,
                 subs: subs.iter().map(|(sub, share)| (Self::new(sub), *share, 0)).collect(),
             },
+            Rule::StringAttribute { key, values, regex: true, invert } => Kind::Patterns {
+                key: key.clone(),
+                // The configuration refuses those that do not compile.
+                patterns: values.iter().filter_map(|text| Pattern::new(text).ok()).collect(),
+                invert: *invert,
+            },
             plain => Kind::Plain(plain.clone()),
         };
         Self { name: policy.name.clone(), kind }
@@ -105,6 +118,10 @@ impl Evaluator {
                 Ok((keep_if(found), ALWAYS))
             }
             Kind::Plain(rule) => Ok((keep_if(plain(rule, trace)), ALWAYS)),
+            Kind::Patterns { key, patterns, invert } => {
+                let found = |text: &str| patterns.iter().any(|p| p.is_match(text.as_bytes()));
+                Ok((keep_if(string(&trace.batches, key, found) != *invert), ALWAYS))
+            }
             Kind::Limiter { bucket, of_bytes, threshold } => {
                 Ok(limit(bucket, *of_bytes, *threshold, trace, around.now))
             }
@@ -220,17 +237,9 @@ fn plain(rule: &Rule, trace: &Trace) -> bool {
             let hit = |value: &Value| matches!(value, Value::BoolValue(true)) == *want;
             attribute(&trace.batches, key, hit, hit) != *invert
         }
-        Rule::StringAttribute { key, values, regex, invert } => {
-            let matches = |text: &str| {
-                if *regex {
-                    super::pattern::any_matches(values, text)
-                } else {
-                    !text.is_empty() && values.iter().any(|v| v == text)
-                }
-            };
-            let in_resource = |value: &Value| matches(text(value));
-            let in_span = |value: &Value| !text(value).is_empty() && matches(text(value));
-            attribute(&trace.batches, key, in_resource, in_span) != *invert
+        Rule::StringAttribute { key, values, invert, .. } => {
+            let listed = |text: &str| !text.is_empty() && values.iter().any(|v| v == text);
+            string(&trace.batches, key, listed) != *invert
         }
         Rule::StatusCode(codes) => all.any(|span| {
             let code = span.status.as_ref().map_or(0, |status| status.code);
@@ -282,6 +291,14 @@ fn attribute(
     let mut resources = resources.filter_map(|resource| first(&resource.attributes, key));
     let mut spans = spans(batches).filter_map(|span| first(&span.attributes, key));
     resources.any(|value| in_resource(&value)) || spans.any(|value| in_span(&value))
+}
+
+/// Whether the text of this key matches, in any resource or any span; spans in which it is empty
+/// are not asked (tailsampling 2.4).
+fn string(batches: &[ResourceSpans], key: &str, matches: impl Fn(&str) -> bool) -> bool {
+    let in_resource = |value: &Value| matches(text(value));
+    let in_span = |value: &Value| !text(value).is_empty() && matches(text(value));
+    attribute(batches, key, in_resource, in_span)
 }
 
 /// The first attribute of this key. One without a value reads as a number would.

@@ -74,6 +74,8 @@ impl Drop for Sink {
 }
 
 async fn serve(stream: TcpStream, calls: Calls) -> Result<(), h2::Error> {
+    // A store answers at once; on waiting for more to say each of hundreds of calls would wait.
+    let _ = stream.set_nodelay(true);
     let mut builder = h2::server::Builder::new();
     builder.initial_window_size(1 << 20).initial_connection_window_size(4 << 20);
     let mut h2 = builder.handshake::<_, Bytes>(stream).await?;

@@ -1,0 +1,141 @@
+//! Two samplers on the same random lives: same spans out, at the same time, and the same counts.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
+use tracemill::testing::oracle::{TraceId, normalize, trace_id};
+use tracemill::testing::scenario::{Scenario, shrink};
+use tracemill::time::Instant;
+
+use crate::engine::{Engine, Naive};
+
+/// By trace, in the order in which it left.
+type Left = BTreeMap<TraceId, Vec<(Instant, ResourceSpans)>>;
+
+/// What one sampler does in a scenario.
+fn live<E: Engine>(scenario: &Scenario) -> (Left, BTreeMap<String, u64>) {
+    let mut engine = E::start(&scenario.options);
+    for arrival in &scenario.arrivals {
+        engine.arrive(arrival.at, &arrival.body());
+    }
+    engine.advance(scenario.end);
+    if scenario.shut_down {
+        engine.shut_down(scenario.end);
+    }
+    let mut left = Left::new();
+    for (at, all) in engine.out() {
+        for mut resource_spans in all {
+            normalize(&mut resource_spans);
+            let first = resource_spans.scope_spans.first().and_then(|scope| scope.spans.first());
+            let id = first.map(trace_id).expect("what leaves has a span");
+            left.entry(id).or_default().push((at, resource_spans));
+        }
+    }
+    (left, engine.samples())
+}
+
+/// What differs, if anything does.
+fn difference<A: Engine, B: Engine>(scenario: &Scenario) -> Option<String> {
+    let ((left_a, samples_a), (left_b, samples_b)) = (live::<A>(scenario), live::<B>(scenario));
+    let mut text = String::new();
+    for id in left_a.keys().chain(left_b.keys().filter(|id| !left_a.contains_key(*id))) {
+        let (a, b) = (left_a.get(id), left_b.get(id));
+        if a != b {
+            writeln!(text, "trace {}:\n  {a:?}\n  {b:?}", u128::from_be_bytes(*id)).unwrap();
+        }
+    }
+    for name in samples_a.keys().chain(samples_b.keys().filter(|n| !samples_a.contains_key(*n))) {
+        let (a, b) = (samples_a.get(name), samples_b.get(name));
+        if a != b {
+            writeln!(text, "{name}: {a:?} and {b:?}").unwrap();
+        }
+    }
+    (!text.is_empty()).then_some(text)
+}
+
+/// Fails with the smallest scenario in which they differ.
+pub(crate) fn agree<A: Engine, B: Engine>(seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        let scenario = Scenario::new(seed);
+        if difference::<A, B>(&scenario).is_some() {
+            let small = shrink(scenario, |smaller| difference::<A, B>(smaller).is_some());
+            let what = difference::<A, B>(&small).unwrap_or_default();
+            panic!("seed {seed} shows a difference:\n{small}\n{what}");
+        }
+    }
+}
+
+#[test]
+fn the_naive_sampler_agrees_with_itself() {
+    agree::<Naive, Naive>(0..200);
+}
+
+/// A sampler that loses a trace's second resource, to see that a difference is found and shrunk.
+struct Forgetful(Naive);
+
+impl Engine for Forgetful {
+    fn start(options: &tracemill::sample::Options) -> Self {
+        Self(Naive::start(options))
+    }
+
+    fn arrive(&mut self, at: Instant, body: &[u8]) {
+        self.0.arrive(at, body);
+    }
+
+    fn advance(&mut self, to: Instant) {
+        self.0.advance(to);
+    }
+
+    fn shut_down(&mut self, at: Instant) {
+        self.0.shut_down(at);
+    }
+
+    fn out(&self) -> Vec<(Instant, Vec<ResourceSpans>)> {
+        let all = self.0.out().into_iter();
+        all.map(|(at, list)| (at, list.into_iter().take(1).collect())).collect()
+    }
+
+    fn samples(&self) -> BTreeMap<String, u64> {
+        self.0.samples()
+    }
+}
+
+#[test]
+fn a_difference_is_found_and_shrunk_to_two_spans() {
+    let differs = |scenario: &Scenario| difference::<Naive, Forgetful>(scenario).is_some();
+    let scenario = (0..200).map(Scenario::new).find(differs).expect("some trace has two parts");
+    let small = shrink(scenario, differs);
+    let lines = small.to_string();
+    assert_eq!(lines.matches("Span {").count(), 2, "{lines}");
+    assert_eq!(small.options.policies.len(), 1, "{lines}");
+}
+
+#[test]
+fn scenarios_reach_every_outcome() {
+    let mut seen: BTreeMap<String, u64> = BTreeMap::new();
+    for seed in 0..400 {
+        let (_, samples) = live::<Naive>(&Scenario::new(seed));
+        for (series, value) in samples {
+            let name = series.split('{').next().unwrap();
+            let name = name.trim_start_matches("otelcol_processor_tail_sampling_").to_owned();
+            let label = ["\"sampled\"", "\"not_sampled\"", "\"dropped\"", "\"true\"", "\"false\""];
+            let label = label.iter().find(|label| series.contains(**label)).unwrap_or(&"");
+            *seen.entry(format!("{name} {label}")).or_default() += value;
+        }
+    }
+    for wanted in [
+        "global_count_traces_sampled \"sampled\"",
+        "global_count_traces_sampled \"not_sampled\"",
+        "global_count_traces_sampled \"dropped\"",
+        "early_releases_from_cache_decision \"true\"",
+        "early_releases_from_cache_decision \"false\"",
+        "sampling_trace_dropped_too_early ",
+        "sampling_policy_evaluation_error ",
+        "traces_dropped_too_large ",
+        "count_spans_with_unparseable_tracestate ",
+        "count_bytes_sampled \"sampled\"",
+    ] {
+        assert!(seen.get(wanted).is_some_and(|n| *n > 20), "{wanted}: {seen:#?}");
+    }
+}
