@@ -59,6 +59,7 @@ const ROOMS: &[(&str, Kind, &[&str])] = &[
             "router",
             "sampler",
             "config",
+            "sample",
             "upstream",
             "net",
             "runtime",

@@ -14,6 +14,8 @@ use crate::telemetry::{Page, Process, names, process};
 use crate::upstream::file;
 use crate::upstream::stats::Loss;
 
+mod sampling;
+
 /// Asks the cores and renders the page of one reader.
 pub async fn page(running: &Running, reader: &MetricsReader, log_lines_lost: u64) -> String {
     let snapshots = running.snapshots().await;
@@ -22,6 +24,7 @@ pub async fn page(running: &Running, reader: &MetricsReader, log_lines_lost: u64
     let mut page = Page::new(reader, telemetry.metrics_level, &telemetry.resource);
     receivers(&mut page, plan, &snapshots);
     processors(&mut page, plan, &snapshots);
+    sampling::samplers(&mut page, plan, &snapshots);
     let mut lanes = merged(&snapshots);
     lanes.extend(running.files().iter().flat_map(files));
     for exporter in &plan.exporters {

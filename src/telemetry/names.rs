@@ -5,6 +5,8 @@
 //!
 //! Not here: values, and when a series exists.
 
+pub mod sampling;
+
 use super::options::MetricsLevel;
 use super::page::Kind::{Counter, Gauge, Histogram};
 use super::page::Unit::{Bytes, Milliseconds, None, Seconds};
@@ -36,6 +38,8 @@ const BATCH: &str = "go.opentelemetry.io/collector/processor/batchprocessor";
 const EXPORTER: &str = "go.opentelemetry.io/collector/exporter/exporterhelper";
 const LOADBALANCER: &str =
     "github.com/open-telemetry/opentelemetry-collector-contrib/exporter/loadbalancingexporter";
+const PROCESSOR_SCOPE_SAMPLING: &str = "github.com/open-telemetry/opentelemetry-collector-contrib/\
+     processor/tailsamplingprocessor";
 const TRACEMILL: &str = "tracemill";
 
 const fn metric(
@@ -456,7 +460,8 @@ mod tests {
     #[test]
     fn names_are_valid_distinct_and_explained() {
         let mut seen = HashSet::new();
-        for metric in ALL.iter().chain(ALL_PER_SIGNAL.iter().flatten()) {
+        let all = ALL.iter().chain(sampling::ALL).chain(ALL_PER_SIGNAL.iter().flatten());
+        for metric in all {
             let name = metric.name;
             assert!(seen.insert(name), "{name} stands twice");
             assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");

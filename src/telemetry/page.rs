@@ -58,6 +58,8 @@ pub enum Unit {
     Seconds,
     /// `ms`
     Milliseconds,
+    /// `us`
+    Microseconds,
     /// `By`
     Bytes,
 }
@@ -68,6 +70,7 @@ impl Unit {
             Self::None => "",
             Self::Seconds => "_seconds",
             Self::Milliseconds => "_milliseconds",
+            Self::Microseconds => "_microseconds",
             Self::Bytes => "_bytes",
         }
     }
