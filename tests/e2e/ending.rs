@@ -2,9 +2,9 @@
 
 use std::cell::Cell;
 
-use super::client::Answer;
+use super::client::{Answer, Client, Export, TRACES, frame, request};
 use super::process::Process;
-use super::world::{Setup, World};
+use super::world::{Setup, World, yaml};
 use super::{run, until};
 
 #[test]
@@ -76,5 +76,51 @@ fn a_port_in_use_is_a_clear_error_and_exit_code_1() {
             let log = process.log();
             assert!(log.contains("in use") && log.contains(&port.to_string()), "{log}");
         }
+    });
+}
+
+const ENGINE: &str = "{cores: 2, pin: false, memory_limit_mib: 200}";
+
+#[test]
+fn sigterm_writes_to_the_file_what_was_acknowledged() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b.json");
+        let file = |id: &str, path: &str| {
+            format!("  {id}: {{path: {path}, create_directory: true, flush_interval: 1h}}")
+        };
+        let exporters = [file("file", path.to_str().unwrap()), file("file/full", "/dev/full")];
+        let pipelines = [("traces", "file, file/full")];
+        let mut router = Process::start(&yaml(&exporters.join("\n"), &pipelines, ENGINE)).await;
+        let client = Client::connect(&router.address("Starting GRPC server")).await;
+        let exports: Vec<Export> = (0..50).map(|_| Export::new(3)).collect();
+        for export in &exports {
+            let answer = client.call(request(TRACES, &[]), frame(0, &export.message)).await;
+            assert!(answer.is_ok(), "{answer:?}");
+        }
+        let metrics = router.scrape().await;
+        for file in ["file", "file/full"] {
+            assert_eq!(metrics.sum("tracemill_exporter_offered_items", &[("exporter", file)]), 300);
+        }
+        router.terminate();
+        assert_eq!(router.ended().await, 0, "{}", router.log());
+        let written = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(written.lines().count(), 50);
+        for span in exports.iter().flat_map(|e| &e.spans) {
+            let id: String = span.span.iter().map(|b| format!("{b:02x}")).collect();
+            assert_eq!(written.matches(&format!("\"spanId\":\"{id}\"")).count(), 1);
+        }
+        assert_eq!(router.sum("No space left", "dropped_items"), 300, "{}", router.log());
+    });
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_is_a_clear_error_and_exit_code_1() {
+    run(async {
+        let exporter = "  file: {path: /nowhere/a.json}";
+        let mut process = Process::spawn(&yaml(exporter, &[("traces", "file")], ENGINE));
+        assert_eq!(process.ended().await, 1, "{}", process.log());
+        let want = "failed to start \"file\" exporter: open /nowhere/a.json: No such file";
+        assert!(process.log().contains(want), "{}", process.log());
     });
 }
