@@ -86,7 +86,8 @@ fn router(names: &[String]) -> Rc<Router> {
         ack_wait: Duration::from_millis(50),
     };
     let options = Options { compression: Codec::None, ..Options::default() };
-    let recipe = Recipe { exporter: "load_balancing".into(), options, outer_queue: None };
+    let recipe =
+        Recipe { exporter: "load_balancing".into(), options, outer_queue: None, is_fed: false };
     let ring = Arc::new(Ring::new(Generation::V3, names));
     let outlets = vec![Outlet::balancer(recipe, ring, &site)];
     let exits = Exits { outlets: vec![0], ..Exits::default() };

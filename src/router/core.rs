@@ -334,16 +334,20 @@ fn router(blueprint: &Blueprint, core: usize, memory: Purse) -> Router {
 fn outlet(blueprint: &Blueprint, at: usize, site: &Site) -> Outlet {
     let exporter = &blueprint.plan.exporters[at];
     let items_max = batch_cap(&blueprint.plan, at);
+    let mut sampled = blueprint.plan.pipelines.iter().filter(|p| p.sampling.is_some());
+    let is_fed = sampled.any(|p| p.exporters.contains(&at));
     match &exporter.kind {
         ExporterKind::LoadBalancing(balancing) => {
             let mut recipe = balancing_recipe(&exporter.id, balancing);
+            recipe.is_fed = is_fed;
             cap(&mut recipe, items_max);
             let ring = blueprint.rings[at].clone().expect("a balancer has a first ring");
             Outlet::balancer(recipe, ring, site)
         }
         ExporterKind::OtlpGrpc { endpoint, options } => {
             let options = (**options).clone();
-            let mut recipe = Recipe { exporter: exporter.id.clone(), options, outer_queue: None };
+            let exporter = exporter.id.clone();
+            let mut recipe = Recipe { exporter, options, outer_queue: None, is_fed };
             cap(&mut recipe, items_max);
             Outlet::single(&recipe, endpoint, site)
         }
@@ -356,7 +360,7 @@ fn outlet(blueprint: &Blueprint, at: usize, site: &Site) -> Outlet {
 fn balancing_recipe(id: &str, balancing: &LoadBalancing) -> Recipe {
     let mut options = balancing.template.clone();
     options.retry = options.retry.or(balancing.retry);
-    Recipe { exporter: id.to_owned(), options, outer_queue: balancing.queue }
+    Recipe { exporter: id.to_owned(), options, outer_queue: balancing.queue, is_fed: false }
 }
 
 /// `batch` caps merging; of several pipelines the smallest cap holds.

@@ -21,8 +21,10 @@ pub const SEGMENT_BYTES: usize = 1 << 20;
 const BLOCKS_MAX: usize = 1 << BLOCK_BITS;
 const ORDINAL_BITS: u32 = 8;
 const BLOCK_BITS: u32 = 6;
-/// Payloads kept for the next segments, so that memory is not returned and asked for each second.
-const SPARE_MAX: usize = 4;
+/// Payloads that are always kept for the next segments, and the part of those in use up to which
+/// more are: what a tick frees is needed again in the next second.
+const SPARE_MIN: usize = 4;
+const SPARE_SHARE: usize = 4;
 
 /// Where a span is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -254,15 +256,15 @@ impl Buffer {
     /// Frees segments of which nothing is needed at tick `now`; the origins of their runs, whose
     /// resources and scopes are to be released.
     pub fn free(&mut self, now: u64, mut released: impl FnMut(Origin)) {
-        let mut order = std::mem::take(&mut self.order);
+        let (mut order, mut done) = (std::mem::take(&mut self.order), Vec::new());
         order.retain(|&slot| {
-            let done = self.segments[slot].is_done(now);
-            if done {
-                self.free_one(slot, &mut released);
-            }
-            !done
+            let is_done = self.segments[slot].is_done(now);
+            done.extend(is_done.then_some(slot));
+            !is_done
         });
         self.order = order;
+        done.into_iter().for_each(|slot| self.free_one(slot, &mut released));
+        self.spare.truncate(SPARE_MIN + self.order.len() / SPARE_SHARE);
     }
 
     fn free_one(&mut self, slot: usize, released: &mut impl FnMut(Origin)) {
@@ -274,7 +276,8 @@ impl Buffer {
         self.spans -= segment.spans.len() as u64;
         segment.runs.iter().for_each(|run| released(run.origin));
         let mut payload = segment.payload;
-        if payload.capacity() == SEGMENT_BYTES && self.spare.len() < SPARE_MAX {
+        let spare_max = SPARE_MIN + self.order.len() / SPARE_SHARE;
+        if payload.capacity() == SEGMENT_BYTES && self.spare.len() < spare_max {
             payload.clear();
             self.spare.push(payload);
         }

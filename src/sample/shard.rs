@@ -296,7 +296,7 @@ impl Shard {
 }
 
 /// Entries for which room is made at once.
-const EXPECTED_MAX: usize = 1 << 23;
+const EXPECTED_MAX: usize = 1 << 20;
 
 impl Rules {
     fn of(options: &Options) -> Self {

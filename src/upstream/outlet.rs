@@ -72,6 +72,8 @@ pub struct Recipe {
     pub options: Options,
     /// A further bound over all endpoints (`sending_queue` at the balancer's own level).
     pub outer_queue: Option<QueueOptions>,
+    /// Nobody waits for what it is given, so it is bounded although it has no queue.
+    pub is_fed: bool,
 }
 
 impl Recipe {
@@ -85,6 +87,10 @@ impl Recipe {
                 let what = Limited { exporter: self.exporter.clone(), endpoint, signal };
                 leases.push(lease(&site.limits, what, queue.size_max, site.cores));
             }
+        }
+        if leases.is_empty() && self.is_fed {
+            let what = Limited { exporter: self.exporter.clone(), endpoint: None, signal };
+            leases.push(lease(&site.limits, what, FED_REQUESTS_MAX, site.cores));
         }
         let consumers =
             self.options.queue.or(self.outer_queue).map_or(usize::MAX, |q| q.num_consumers);
@@ -108,6 +114,9 @@ impl Recipe {
         }
     }
 }
+
+/// Parts held by an exporter without a queue that is fed by a sampler.
+const FED_REQUESTS_MAX: u64 = 1000;
 
 /// Calls in flight of one lane where nothing else limits them.
 const CALLS_MAX: usize = 64;

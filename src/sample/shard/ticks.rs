@@ -12,6 +12,9 @@ use crate::time::Instant;
 /// Traces decided between two looks at the clock.
 const SLICE: usize = 32;
 
+/// Records looked at when memory is short.
+const FORGET: usize = 1024;
+
 /// What a call of [`Shard::poll`] came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -154,9 +157,10 @@ impl Shard {
         }
     }
 
-    /// Memory is short: the traces that are due soonest are decided now, from what is known.
-    /// False if there is nothing to decide.
+    /// Memory is short: the oldest decisions are forgotten, and the traces that are due soonest are
+    /// decided now, from what is known. False if there is nothing to decide.
     pub fn hasten(&mut self, moment: Moment) -> bool {
+        self.forget_decided(moment.now);
         if self.tick.is_some() {
             return true;
         }
@@ -167,6 +171,18 @@ impl Shard {
         self.set_limits(&mut tick);
         self.tick = Some(tick);
         true
+    }
+
+    /// Records of traces that only late spans would need.
+    fn forget_decided(&mut self, now: Instant) {
+        let mut next = self.traces.oldest();
+        for _ in 0..FORGET {
+            let Some(slot) = next else { break };
+            next = self.traces.after(slot);
+            if !self.is_undecided(slot) {
+                self.remove(now, slot, true);
+            }
+        }
     }
 
     /// The end: everything that waits is decided now, or given up, as the options say. The caller
