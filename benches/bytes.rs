@@ -1,4 +1,4 @@
-//! What a span costs in the pure rooms: scan, ring look-up, planning, copying.
+//! What a span costs in the pure rooms: scan, ring look-up, planning, copying, conditions.
 //!
 //! `cargo bench --bench bytes` measures; `cargo test` runs the same code with tiny parameters, so
 //! that it cannot rot. `... -- --once SHAPE` runs one round of scan and split per request, for
@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use tracemill::otlp::{Index, Signal, items, scan};
 use tracemill::route::{Generation, Ring, Split};
+use tracemill::sample::ottl::{Condition, List, Scene};
 use tracemill::testing::random::trace_id;
 use tracemill::testing::workload::{FieldOrder, Options, Set, Size};
 
@@ -160,6 +161,62 @@ fn look_ups(effort: &Effort) {
     println!("making a ring of 32 endpoints: {:.0} us, checksum {checksum:016x}", ns / 1000.0);
 }
 
+/// A span as an SDK writes it, encoded, with ten attributes.
+fn span() -> Vec<u8> {
+    use opentelemetry_proto::tonic::common::v1::any_value::Value;
+    use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+    use opentelemetry_proto::tonic::trace::v1::{Span, Status};
+    let attribute = |key: &str, value| KeyValue {
+        key: key.to_owned(),
+        value: Some(AnyValue { value: Some(value) }),
+        ..KeyValue::default()
+    };
+    let text = |text: &str| Value::StringValue(text.to_owned());
+    let mut attributes: Vec<_> =
+        (0..8).map(|n| attribute(&format!("some.attribute.{n}"), text("some value"))).collect();
+    attributes.push(attribute("http.response.status_code", Value::IntValue(503)));
+    attributes.push(attribute("url.path", text("/api/v1/orders/12345")));
+    prost::Message::encode_to_vec(&Span {
+        trace_id: vec![1; 16],
+        span_id: vec![2; 8],
+        parent_span_id: vec![3; 8],
+        name: "GET /api/v1/orders".to_owned(),
+        kind: 2,
+        start_time_unix_nano: 1_760_000_000_000_000_000,
+        end_time_unix_nano: 1_760_000_000_600_000_000,
+        attributes,
+        status: Some(Status { message: String::new(), code: 2 }),
+        ..Span::default()
+    })
+}
+
+fn conditions(effort: &Effort) {
+    let span = span();
+    let scene = Scene { resource: &[], scope: &[], span: &span, event: None, now_unix_nanos: 1 };
+    println!("conditions of a span of {} bytes: ns, outcome", span.len());
+    for text in [
+        "name == \"GET /api/v1/orders\"",
+        "kind == SPAN_KIND_SERVER and status.code == STATUS_CODE_ERROR",
+        "attributes[\"http.response.status_code\"] >= 500",
+        "attributes[\"url.path\"] == \"/other\"",
+        "attributes[\"missing\"] != nil",
+        "end_time - start_time > Duration(\"500ms\")",
+        "(end_time_unix_nano - start_time_unix_nano) > 1000000000",
+        "IsRootSpan()",
+        "IsMatch(name, \"^GET /health\")",
+        "IsMatch(attributes[\"url.path\"], \"orders/[0-9]+\")",
+        "IsMatch(attributes[\"http.response.status_code\"], \"^[45][0-9][0-9]$\")",
+        "Substring(attributes[\"missing\"], 0, 2) == \"ab\"",
+        "ToLowerCase(name) == \"get\"",
+    ] {
+        let condition = Condition::compile(text, List::Span).unwrap();
+        let (ns, _) = ns_per(effort, 100, || {
+            (0..100).map(|_| u64::from(black_box(condition.eval(black_box(&scene))).is_ok())).sum()
+        });
+        println!("{ns:>8.1}  {text}  {:?}", condition.eval(&scene));
+    }
+}
+
 /// One pass over a shape after one to warm up, for an instruction counter.
 fn once(shape: &str) {
     let shapes = shapes(REAL.requests);
@@ -185,4 +242,5 @@ fn main() {
     let effort = if args.iter().any(|arg| arg == "--bench") { REAL } else { TINY };
     requests(&effort);
     look_ups(&effort);
+    conditions(&effort);
 }

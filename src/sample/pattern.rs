@@ -12,7 +12,7 @@ mod translate;
 use std::borrow::Cow;
 use std::fmt;
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex::{Regex, RegexBuilder};
 
 /// The longest pattern, in bytes.
 const BYTES_MAX: usize = 64 << 10;
@@ -108,22 +108,21 @@ impl Pattern {
     pub fn captures(&self, text: &[u8]) -> Option<Vec<Vec<u8>>> {
         let text = readable(text);
         let found = self.regex.captures(&text)?;
-        let group = |n| found.get(n).map_or_else(Vec::new, |part| part.as_bytes().to_vec());
+        let group =
+            |n| found.get(n).map_or_else(Vec::new, |part| part.as_str().as_bytes().to_vec());
         Some((1..=self.groups.len()).map(group).collect())
     }
 }
 
 /// `text`, with U+FFFD for each byte that is not part of a character.
-fn readable(text: &[u8]) -> Cow<'_, [u8]> {
-    if std::str::from_utf8(text).is_ok() {
+fn readable(text: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(text) {
         return Cow::Borrowed(text);
     }
-    let mut out = Vec::with_capacity(text.len() + 16);
+    let mut out = String::with_capacity(text.len() + 16);
     for chunk in text.utf8_chunks() {
-        out.extend_from_slice(chunk.valid().as_bytes());
-        for _ in chunk.invalid() {
-            out.extend_from_slice("\u{fffd}".as_bytes());
-        }
+        out.push_str(chunk.valid());
+        out.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
     }
     Cow::Owned(out)
 }

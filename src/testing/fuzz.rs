@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use crate::otlp::{self, Index, Signal};
 use crate::route::{Generation, Ring, Split};
+use crate::sample::ottl::{Condition, List, Scene};
 
 /// `otlp::scan` and `otlp::items` on any bytes: no panic, extents inside the body and in order,
 /// ids where they are said to be, and the same count from both.
@@ -87,6 +88,28 @@ fn split_signal(signal: Signal, body: &[u8], ring: &Ring) {
         let mut second = Vec::new();
         again.write(0, &out, &part_index, &mut second);
         assert!(second == out, "a part of a part is the part");
+    }
+}
+
+/// `sample::ottl` on any condition and any bytes of a span: the condition is the text before the
+/// first zero byte. Neither compiling nor asking panics, and asking again gives the same.
+///
+/// # Panics
+/// If any of that does not hold.
+pub fn ottl(data: &[u8]) {
+    let at = data.iter().position(|byte| *byte == 0).unwrap_or(data.len());
+    let (text, message) = (&data[..at], data.get(at + 1..).unwrap_or_default());
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    for list in [List::Span, List::SpanEvent] {
+        let Ok(condition) = Condition::compile(text, list) else { continue };
+        let scene = Scene {
+            resource: message,
+            scope: message,
+            span: message,
+            event: (list == List::SpanEvent).then_some(message),
+            now_unix_nanos: 1,
+        };
+        assert_eq!(condition.eval(&scene), condition.eval(&scene));
     }
 }
 

@@ -130,10 +130,35 @@ pub(super) fn double_like(value: &Val<'_>) -> Result<Option<f64>, EvalError> {
     }
 }
 
+/// Does each underscore stand between two digits, or between a prefix as in `0x` and a digit?
+pub(super) fn underscores_part_digits(text: &str) -> bool {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text).as_bytes();
+    let prefixed = digits.len() >= 2
+        && digits[0] == b'0'
+        && matches!(digits[1].to_ascii_lowercase(), b'b' | b'o' | b'x');
+    let hex = prefixed && digits[1].eq_ignore_ascii_case(&b'x');
+    let mut before = if prefixed { b'0' } else { b'^' };
+    for byte in &digits[if prefixed { 2 } else { 0 }..] {
+        if byte.is_ascii_digit() || hex && byte.is_ascii_hexdigit() {
+            before = b'0';
+        } else if (*byte == b'_' && before != b'0') || (*byte != b'_' && before == b'_') {
+            return false;
+        } else {
+            before = if *byte == b'_' { b'_' } else { b'!' };
+        }
+    }
+    before != b'_'
+}
+
 /// A float as Go reads it: decimal, hexadecimal with an exponent, `inf` and `nan`, underscores
-/// nowhere.
+/// between digits.
 fn parse_float(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok()?;
+    let plain = text.replace('_', "");
+    if plain.len() < text.len() && !underscores_part_digits(text) {
+        return None;
+    }
+    let text = plain.as_str();
     let (sign, digits) = match text.as_bytes().first()? {
         b'-' => (-1.0, &text[1..]),
         b'+' => (1.0, &text[1..]),
@@ -203,34 +228,44 @@ pub(super) fn text_like(value: Val<'_>) -> Result<Option<Text<'_>>, EvalError> {
         Val::Bytes(bytes) => Ok(Some(Cow::Owned(hex(&bytes)))),
         other => {
             let mut out = Vec::new();
-            json(&other, &mut out, DEPTH_MAX)?;
+            json(&other, &mut out, DEPTH_MAX, Style::Padded)?;
             Ok(Some(Cow::Owned(out)))
         }
     }
 }
 
-/// A text made of an item of a list in an attribute: there, bytes are base64 and empty values are
-/// empty texts.
-pub(super) fn item_text(item: Val<'_>) -> Result<Text<'_>, EvalError> {
+/// Of the two writers of JSON that the collector has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Style {
+    /// `1e-07`
+    Padded,
+    /// `1e-7`
+    Short,
+}
+
+/// A text made of an item of a list in an attribute: there, bytes are base64, and empty values
+/// and what JSON does not know are empty texts.
+pub(super) fn item_text(item: Val<'_>) -> Text<'_> {
     match item {
-        Val::Nil => Ok(Cow::Borrowed(&[])),
-        Val::Bytes(bytes) => Ok(Cow::Owned(STANDARD.encode(bytes).into_bytes())),
-        Val::Double(n) if !n.is_finite() => {
-            let name = if n.is_nan() {
-                "NaN"
-            } else if n > 0.0 {
-                "+Inf"
-            } else {
-                "-Inf"
-            };
-            Ok(Cow::Owned(format!("json: unsupported value: {name}").into_bytes()))
+        Val::Nil => Cow::Borrowed(&[]),
+        Val::Str(text) => text,
+        Val::Bytes(bytes) => Cow::Owned(STANDARD.encode(bytes).into_bytes()),
+        Val::Double(n) if n.is_nan() => Cow::Borrowed(b"NaN"),
+        Val::Double(n) if n.is_infinite() => {
+            Cow::Borrowed(if n > 0.0 { &b"+Inf"[..] } else { b"-Inf" })
         }
-        other => Ok(text_like(other)?.unwrap_or_default()),
+        other => {
+            let mut out = Vec::new();
+            match json(&other, &mut out, DEPTH_MAX, Style::Short) {
+                Ok(()) => Cow::Owned(out),
+                Err(_) => Cow::Borrowed(&[]),
+            }
+        }
     }
 }
 
 /// `value` as JSON: keys in order, `<`, `>` and `&` escaped, bytes in base64.
-fn json(value: &Val<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), EvalError> {
+fn json(value: &Val<'_>, out: &mut Vec<u8>, depth: usize, style: Style) -> Result<(), EvalError> {
     let Some(depth) = depth.checked_sub(1) else {
         return Err(EvalError::Failed("values nest too deeply"));
     };
@@ -240,20 +275,29 @@ fn json(value: &Val<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), EvalErro
         Val::Int(n) | Val::Duration(n) => drop(write!(out, "{n}")),
         Val::Octet(n) => drop(write!(out, "{n}")),
         Val::Double(n) if !n.is_finite() => return wrong("a number that JSON knows", value),
-        Val::Double(n) => out.extend_from_slice(float(*n).as_bytes()),
+        Val::Double(n) => out.extend_from_slice(float(*n, style).as_bytes()),
         Val::Str(text) => quote(text, out),
         Val::Bytes(bytes) => quote(STANDARD.encode(bytes).as_bytes(), out),
-        Val::Time(time) => quote(super::functions::time::rfc3339(*time).as_bytes(), out),
-        Val::TraceId(id) => quote(&hex(id), out),
-        Val::SpanId(id) => quote(&hex(id), out),
+        Val::Time(time) => match super::functions::time::rfc3339(*time) {
+            Some(text) => quote(text.as_bytes(), out),
+            None => return wrong("a year that JSON knows", value),
+        },
+        Val::TraceId(id) => octets(id, out),
+        Val::SpanId(id) => octets(id, out),
         Val::Parts(..) | Val::Status => out.extend_from_slice(b"{}"),
         Val::List(list) => {
             out.push(b'[');
+            let plain = matches!(list, List::Plain(_));
             for (n, item) in list.items().iter().enumerate() {
                 if n > 0 {
                     out.push(b',');
                 }
-                json(item, out, depth)?;
+                // to the writer, the collector's own types have nothing in them
+                if plain && is_collectors(item) {
+                    out.extend_from_slice(b"{}");
+                    continue;
+                }
+                json(item, out, depth, style)?;
             }
             out.push(b']');
         }
@@ -267,7 +311,7 @@ fn json(value: &Val<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), EvalErro
                 }
                 quote(key, out);
                 out.push(b':');
-                json(value, out, depth)?;
+                json(value, out, depth, style)?;
             }
             out.push(b'}');
         }
@@ -275,20 +319,36 @@ fn json(value: &Val<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), EvalErro
     Ok(())
 }
 
-/// A number as JSON writes it: plain, with an exponent when very small or very large.
-pub(super) fn float(n: f64) -> String {
-    let size = n.abs();
-    if size != 0.0 && !(1e-6..1e21).contains(&size) {
-        let text = format!("{n:e}");
-        // the crate writes 1e21, Go 1e+21
-        return match text.split_once('e') {
-            Some((digits, exponent)) if !exponent.starts_with('-') => {
-                format!("{digits}e+{exponent}")
-            }
-            _ => text,
-        };
+fn is_collectors(item: &Val<'_>) -> bool {
+    match item {
+        Val::Map(map) => !matches!(map, Map::Plain(_)),
+        Val::List(list) => matches!(list, List::Wire(_) | List::Made(_)),
+        _ => false,
     }
-    format!("{n}")
+}
+
+/// An id as the list of its bytes.
+fn octets(id: &[u8], out: &mut Vec<u8>) {
+    let digits: Vec<String> = id.iter().map(u8::to_string).collect();
+    let _ = write!(out, "[{}]", digits.join(","));
+}
+
+/// A number as JSON writes it: plain, with an exponent when very small or very large.
+fn float(n: f64, style: Style) -> String {
+    let size = n.abs();
+    if size == 0.0 || (1e-6..1e21).contains(&size) {
+        return format!("{n}");
+    }
+    // Rust writes 1e21 and 1e-7
+    let text = format!("{n:e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    match exponent.strip_prefix('-') {
+        None => format!("{digits}e+{exponent}"),
+        Some(exponent) if exponent.len() == 1 && style == Style::Padded => {
+            format!("{digits}e-0{exponent}")
+        }
+        Some(exponent) => format!("{digits}e-{exponent}"),
+    }
 }
 
 fn quote(text: &[u8], out: &mut Vec<u8>) {

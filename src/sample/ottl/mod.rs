@@ -105,3 +105,6 @@ impl Condition {
         self.needs.now
     }
 }
+
+#[cfg(test)]
+mod tests;

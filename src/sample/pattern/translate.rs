@@ -35,6 +35,9 @@ struct Translator<'p> {
     out: String,
     groups: Vec<String>,
     open: Vec<Group>,
+    /// Flags that hold from the next item on. They are written late: a repetition after them is
+    /// one of what stands before them.
+    flags: String,
     /// Product of the counts in what a repetition would repeat; nothing if there is nothing.
     last: Option<u32>,
     /// The repetition that was just read, as it begins in the pattern.
@@ -49,6 +52,7 @@ pub(super) fn translate(pattern: &str) -> Result<Translated, PatternError> {
         out: String::with_capacity(pattern.len() + 16),
         groups: Vec::new(),
         open: vec![Group { start: 0, repeats: 1 }],
+        flags: String::new(),
         last: None,
         repeated: None,
     };
@@ -64,6 +68,10 @@ pub(super) fn translate(pattern: &str) -> Result<Translated, PatternError> {
 impl<'p> Translator<'p> {
     fn item(&mut self, c: char) -> Result<(), PatternError> {
         let repeated = self.repeated.take();
+        let repeats = matches!(c, '*' | '+' | '?') || c == '{' && counts(self.rest).is_some();
+        if !repeats {
+            self.out.push_str(&std::mem::take(&mut self.flags));
+        }
         match c {
             '(' => self.open_group()?,
             ')' => self.close_group()?,
@@ -200,9 +208,6 @@ impl<'p> Translator<'p> {
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             return Err(PatternError::new("invalid named capture", &from[..=end]));
         }
-        if self.groups.iter().any(|taken| taken == name) {
-            return Err(PatternError::new("duplicate capture group name", name));
-        }
         self.take(end + 1);
         self.groups.push(name.to_owned());
         self.out.push('(');
@@ -234,7 +239,7 @@ impl<'p> Translator<'p> {
                     if c == ':' {
                         let _ = write!(self.out, "(?{on}{minus}{off}:");
                     } else if seen {
-                        let _ = write!(self.out, "(?{on}{minus}{off})");
+                        let _ = write!(self.flags, "(?{on}{minus}{off})");
                     }
                     return Ok(c == ':');
                 }
@@ -453,7 +458,7 @@ fn unicode_class(from: &str) -> Result<(String, usize), PatternError> {
     let letter = if negated { 'P' } else { 'p' };
     let written = format!("\\{letter}{{{name}}}");
     // its table of names is the crate's: a name that it does not have is refused in Go's words
-    if regex::bytes::Regex::new(&written).is_err() {
+    if regex::Regex::new(&written).is_err() {
         return Err(invalid(item));
     }
     Ok((written, len))

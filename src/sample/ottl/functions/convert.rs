@@ -51,7 +51,10 @@ pub(super) const FUNCTIONS: &[Function] = &[
     f("Hex", &[p("Target", Kind::BytesLike)], |args, scene| {
         Ok(Val::text(hex(&args[0].bytes_like(scene)?.unwrap_or_default())))
     }),
-    f("Coalesce", &[p("Values", Kind::Anys)], coalesce),
+    prepared(f("Coalesce", &[p("Values", Kind::Anys)], coalesce), |args| match args[0].args() {
+        [] => Err("Coalesce requires at least one argument".to_owned()),
+        _ => Ok(()),
+    }),
     f("Log", &[p("Target", Kind::DoubleLike)], |args, scene| {
         match to::double_like(&args[0].any(scene)?)? {
             Some(n) if n > 0.0 || n.is_nan() => Ok(Val::Double(n.ln())),
@@ -66,7 +69,7 @@ fn is_empty<'a>(args: &'a [Arg], scene: &Scene<'a>) -> Outcome<'a> {
         Val::Nil => true,
         Val::Bool(b) => !b,
         Val::Int(n) | Val::Duration(n) => n == 0,
-        Val::Double(n) => n == 0.0 && n.is_sign_positive(),
+        Val::Double(n) => n == 0.0,
         Val::Str(text) | Val::Bytes(text) => text.is_empty(),
         Val::Map(map) => map.len() == 0,
         Val::List(list) => list.len() == 0,

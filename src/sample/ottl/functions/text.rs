@@ -130,7 +130,7 @@ fn concat<'a>(args: &'a [Arg], scene: &Scene<'a>) -> Outcome<'a> {
             Val::Nil => {}
             Val::List(list @ (List::Wire(_) | List::Made(_))) => {
                 for item in list.items() {
-                    parts.push(to::item_text(item)?);
+                    parts.push(to::item_text(item));
                 }
             }
             Val::List(list) => {

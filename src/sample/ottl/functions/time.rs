@@ -141,8 +141,33 @@ fn fraction_of(digits: &str, unit: u64) -> u64 {
     (number as f64 * (unit as f64 / scale)) as u64
 }
 
+/// Nanoseconds since 1970 of a date and a time of day in UTC; nothing for a day that the month
+/// does not have.
+pub(super) fn of_civil(c: Civil) -> Option<i128> {
+    let leap = c.year % 4 == 0 && (c.year % 100 != 0 || c.year % 400 == 0);
+    let days_of_month = match c.month {
+        2 if leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return None,
+    };
+    if !(1..=days_of_month).contains(&c.day) {
+        return None;
+    }
+    let year = if c.month <= 2 { c.year - 1 } else { c.year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let shifted_month = (c.month + 9) % 12;
+    let day_of_year = (153 * shifted_month + 2) / 5 + c.day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = era * 146_097 + day_of_era - 719_468;
+    let seconds = days * 86_400 + c.hour * 3600 + c.minute * 60 + c.second;
+    Some(i128::from(seconds) * i128::from(SECOND) + i128::from(c.nanosecond))
+}
+
 /// The parts of a time in its zone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Civil {
     pub(super) year: i64,
     pub(super) month: i64,
@@ -181,9 +206,12 @@ pub(super) fn civil(time: Time) -> Civil {
     }
 }
 
-/// `2006-01-02T15:04:05.999999999Z07:00`
-pub(in crate::sample::ottl) fn rfc3339(time: Time) -> String {
+/// `2006-01-02T15:04:05.999999999Z07:00`, in the years that have four digits.
+pub(in crate::sample::ottl) fn rfc3339(time: Time) -> Option<String> {
     let c = civil(time);
+    if !(0..=9999).contains(&c.year) {
+        return None;
+    }
     let mut text = format!(
         "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",
         c.year, c.month, c.day, c.hour, c.minute, c.second
@@ -199,5 +227,5 @@ pub(in crate::sample::ottl) fn rfc3339(time: Time) -> String {
         let minutes = time.offset.unsigned_abs() / 60;
         text.push_str(&format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60));
     }
-    text
+    Some(text)
 }
