@@ -358,10 +358,13 @@ impl<'a> Parts<'a> {
         let exporters = draft.exporters.iter();
         let exporters =
             exporters.filter_map(|r| self.exporters.iter().position(|(id, _)| *id == r.id));
-        let batches: Vec<&Batch> =
-            draft.processors.iter().filter_map(|r| self.batches.get(&r.id)).collect();
-        let caps = batches.iter().map(|b| b.items_max).filter(|max| *max > 0);
+        let batches = draft.processors.iter().filter_map(|r| self.batches.get(&r.id));
+        let caps = batches.map(|b| b.items_max).filter(|max| *max > 0);
         let limiters = draft.processors.iter().filter(|r| self.limiters.contains_key(&r.id));
+        // Only behind the sampler nobody waits, so that a batch may gather.
+        let sampler = draft.processors.iter().position(|r| self.samplers.contains_key(&r.id));
+        let behind = &draft.processors[sampler.map_or(0, |at| at + 1)..];
+        let batch = behind.iter().filter_map(|r| self.batches.get(&r.id)).next_back().copied();
         let sampling = draft.processors.iter().find_map(|r| {
             let options = self.samplers.get(&r.id)?.clone();
             Some(Sampling { id: r.id.to_string(), options })
@@ -372,7 +375,7 @@ impl<'a> Parts<'a> {
             receivers: receivers.collect(),
             exporters: exporters.collect(),
             batch_items_max: caps.min().unwrap_or(0),
-            batch: batches.last().map(|b| **b),
+            batch,
             memory_limiters: limiters.map(|r| r.id.to_string()).collect(),
             sampling,
         }

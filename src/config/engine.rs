@@ -71,7 +71,8 @@ fn merge(b: &mut Block<'_>) -> MergeOptions {
         b.error_at("bytes_max", what, &format!("bytes_max: {bytes}"));
     }
     let items_max = b.unsigned("items_max", default.items_max);
-    MergeOptions { bytes, bytes_max, items_max, linger: b.duration("linger", default.linger) }
+    let linger = b.duration("linger", default.linger);
+    MergeOptions { bytes, bytes_max, items_max, linger, ..default }
 }
 
 fn budget(b: &mut Block<'_>) -> Option<Budget> {

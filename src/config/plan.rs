@@ -48,7 +48,7 @@ pub struct Pipeline {
     pub exporters: Vec<usize>,
     /// Cap on merging from `batch` processors: items per call, 0 for none.
     pub batch_items_max: u64,
-    /// The last `batch` processor, if there is one.
+    /// The last `batch` processor, behind the sampler if there is one.
     pub batch: Option<Batch>,
     /// Ids of `memory_limiter` processors, for their metrics.
     pub memory_limiters: Vec<String>,

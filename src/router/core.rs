@@ -341,6 +341,7 @@ fn outlet(blueprint: &Blueprint, at: usize, site: &Site) -> Outlet {
             let mut recipe = balancing_recipe(&exporter.id, balancing);
             recipe.is_fed = is_fed;
             cap(&mut recipe, items_max);
+            gather(&mut recipe, &blueprint.plan, at);
             let ring = blueprint.rings[at].clone().expect("a balancer has a first ring");
             Outlet::balancer(recipe, ring, site)
         }
@@ -349,6 +350,7 @@ fn outlet(blueprint: &Blueprint, at: usize, site: &Site) -> Outlet {
             let exporter = exporter.id.clone();
             let mut recipe = Recipe { exporter, options, outer_queue: None, is_fed };
             cap(&mut recipe, items_max);
+            gather(&mut recipe, &blueprint.plan, at);
             Outlet::single(&recipe, endpoint, site)
         }
         ExporterKind::Debug(_) | ExporterKind::File(_) | ExporterKind::Nop => Outlet::Nop,
@@ -361,6 +363,22 @@ fn balancing_recipe(id: &str, balancing: &LoadBalancing) -> Recipe {
     let mut options = balancing.template.clone();
     options.retry = options.retry.or(balancing.retry);
     Recipe { exporter: id.to_owned(), options, outer_queue: balancing.queue, is_fed: false }
+}
+
+/// `batch` behind a sampler gathers, if all that the exporter gets comes through one; of several
+/// the most eager holds.
+fn gather(recipe: &mut Recipe, plan: &Plan, exporter: usize) {
+    let users = plan.pipelines.iter().filter(|p| p.exporters.contains(&exporter));
+    let batches: Option<Vec<_>> = users.map(|p| p.batch.filter(|_| p.sampling.is_some())).collect();
+    let Some(batches) = batches.filter(|batches| !batches.is_empty()) else { return };
+    let merge = &mut recipe.options.merge;
+    let linger = batches.iter().map(|batch| batch.timeout).min().unwrap_or_default();
+    let items = batches.iter().map(|batch| batch.items).min().unwrap_or(0);
+    // Without a timeout, or a size, it sends at once (otlp 4.7).
+    if !linger.is_zero() && items > 0 {
+        merge.linger = linger.max(merge.linger);
+        merge.gather_items = items;
+    }
 }
 
 /// `batch` caps merging; of several pipelines the smallest cap holds.

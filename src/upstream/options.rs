@@ -91,6 +91,9 @@ pub struct MergeOptions {
     pub items_max: u64,
     /// A call leaves when its oldest part is this old.
     pub linger: Duration,
+    /// A call waits for so many items, up to [`Self::bytes_max`] and [`Self::linger`]: `batch`
+    /// behind a sampler, where nobody waits for an answer. 0: it leaves when none is in flight.
+    pub gather_items: u64,
 }
 
 impl Default for Options {
@@ -140,6 +143,7 @@ impl Default for MergeOptions {
             bytes_max: 1 << 20,
             items_max: 0,
             linger: Duration::from_millis(2),
+            gather_items: 0,
         }
     }
 }

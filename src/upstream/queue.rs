@@ -207,7 +207,11 @@ impl Queue {
                 none => *none = Some(charge),
             }
         }
-        if open.bytes() >= self.merge.bytes || open.items >= items_max(&self.merge) {
+        let (bytes, items) = match self.merge.gather_items {
+            0 => (self.merge.bytes, items_max(&self.merge)),
+            gather => (self.merge.bytes_max, gather.min(items_max(&self.merge))),
+        };
+        if open.bytes() >= bytes || open.items >= items {
             self.seal();
         }
         self.check();
@@ -268,11 +272,15 @@ impl Queue {
 
     /// Whether parts may gather for longer because no client waits for them.
     fn is_patient(&self) -> bool {
+        self.merge.gather_items > 0 || self.is_troubled()
+    }
+
+    fn is_troubled(&self) -> bool {
         self.trouble.is_some() && self.hold == Hold::Soft
     }
 
     fn linger(&self) -> Duration {
-        if self.is_patient() { TROUBLE_LINGER } else { self.merge.linger }
+        if self.is_troubled() { TROUBLE_LINGER.max(self.merge.linger) } else { self.merge.linger }
     }
 
     /// When [`Self::poll`], [`Self::expired`] or [`Self::watch`] may have something to do although

@@ -18,7 +18,8 @@ pub fn read(b: &mut Block<'_>) -> Batch {
         b.refuse("metadata_keys", "batches by client metadata are not in this release", "");
     }
     b.ignore("metadata_cardinality_limit", Kind::Int, "batches are not parted by metadata");
-    let what = "caps merging; merging itself is always on and does not wait for the batch to fill";
+    let what = "caps merging, which is always on; behind a sampler it waits for its size or timeout, \
+                elsewhere a client waits for its answer and it does not";
     b.note_here(what, "");
     Batch { items: size.into(), items_max: max.into(), timeout }
 }

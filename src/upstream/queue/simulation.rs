@@ -200,6 +200,7 @@ fn endpoint(draw: &mut Draw, shared: &Arc<Limit>) -> Endpoint {
         bytes_max: draw.of(&[500, 4_000, 8_000]),
         items_max: draw.of(&[0, 0, 10, 100]),
         linger: Duration::from_millis(2),
+        gather_items: draw.of(&[0, 0, 0, 30]),
     };
     let sizer = draw.of(&[Sizer::Requests, Sizer::Items, Sizer::Bytes]);
     let size_max = match sizer {
