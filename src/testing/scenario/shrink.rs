@@ -39,7 +39,7 @@ fn size(scenario: &Scenario) -> usize {
 /// Makes its `at`-th cut; says whether there is one.
 type Cut = fn(&mut Scenario, usize) -> bool;
 
-const CUTS: [Cut; 6] = [half, arrival, policy, setting, span, part];
+const CUTS: [Cut; 7] = [half, arrival, policy, setting, span, part, hollow];
 
 /// Halves, quarters and so on of the requests.
 fn half(scenario: &mut Scenario, at: usize) -> bool {
@@ -143,11 +143,21 @@ fn span(scenario: &mut Scenario, at: usize) -> bool {
                 }
                 at -= scope_spans.spans.len();
             }
+        }
+    }
+    true
+}
+
+/// Scopes, resources and requests without spans.
+fn hollow(scenario: &mut Scenario, at: usize) -> bool {
+    for arrival in &mut scenario.arrivals {
+        for resource_spans in &mut arrival.request.resource_spans {
             resource_spans.scope_spans.retain(|scope| !scope.spans.is_empty());
         }
         arrival.request.resource_spans.retain(|resource| !resource.scope_spans.is_empty());
     }
-    true
+    scenario.arrivals.retain(|arrival| !arrival.request.resource_spans.is_empty());
+    at == 0
 }
 
 /// What a span or its surroundings say beyond what must be there.
