@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use crate::otlp::value::{Value, attributes, items};
+use crate::otlp::value::{Field, Fields, Value, attributes, items, key_value};
 
 /// Values within values are looked at so deep.
 pub(super) const DEPTH_MAX: usize = 64;
@@ -196,7 +196,14 @@ impl<'a> Map<'a> {
 /// The value of the first entry with `key` in repeated field `field` of `message`.
 #[inline]
 pub(super) fn attribute<'a>(message: &'a [u8], field: u32, key: &[u8]) -> Option<Val<'a>> {
-    attributes(message, field).find(|(k, _)| *k == key).map(|(_, value)| value.into())
+    // a value is read only where its key is the one
+    Fields::of(message).find_map(|(number, content)| match content {
+        Field::Bytes(entry) if number == field => {
+            let (found, value) = key_value(entry);
+            (found == key).then(|| Value::read(value).into())
+        }
+        _ => None,
+    })
 }
 
 impl<'a> List<'a> {
