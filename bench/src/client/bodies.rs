@@ -6,6 +6,7 @@
 
 use super::options::{Options, Order};
 use super::template::{self, Numbers, Places, Shape, mix};
+use crate::proto;
 use crate::wire::grpc::{Compression, PREFIX_BYTES};
 
 /// One request.
@@ -26,6 +27,8 @@ struct Template {
     /// Per span: its places, the trace of the request it belongs to, whether it is its first.
     spans: Vec<(Places, u32, bool)>,
     traces: usize,
+    /// Bytes of all span messages.
+    span_bytes: usize,
     free: Vec<u32>,
 }
 
@@ -37,6 +40,15 @@ struct Trace {
     /// Whether its root is in this request.
     has_root: bool,
     error: bool,
+}
+
+/// A trace over all its requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Begun {
+    pub(crate) id: [u8; 16],
+    pub(crate) spans: usize,
+    /// Whether the status of a span is an error.
+    pub(crate) error: bool,
 }
 
 #[derive(Debug)]
@@ -58,6 +70,7 @@ pub(crate) struct Bodies {
     seed: u64,
     wall_offset: u64,
     error_threshold: u64,
+    rootless_threshold: u64,
     late_threshold: u64,
     traces: Vec<Trace>,
     compression: Compression,
@@ -84,6 +97,7 @@ fn threshold(share: f64) -> u64 {
 const SEED_TRACE: u64 = 0x7261_6365_0000_0001;
 const SEED_SPAN: u64 = 0x7370_616e_0000_0002;
 const SEED_ERROR: u64 = 0x6572_726f_0000_0003;
+const SEED_ROOTLESS: u64 = 0x726f_6f74_0000_0005;
 const SEED_LATE: u64 = 0x6c61_7465_0000_0004;
 
 impl Bodies {
@@ -112,6 +126,7 @@ impl Bodies {
             seed: mix(seed),
             wall_offset,
             error_threshold: threshold(options.error_share),
+            rootless_threshold: threshold(options.rootless_share),
             late_threshold: threshold(options.late_share),
             traces: Vec::new(),
             compression: options.compression,
@@ -140,6 +155,38 @@ impl Bodies {
     /// Message bytes of the request with this number, before compression.
     pub(crate) fn message_bytes(&self, number: u64) -> u64 {
         (self.templates[self.template_of(number)].body.len() - PREFIX_BYTES) as u64
+    }
+
+    /// Bytes of a span message on average.
+    pub(crate) fn span_bytes_mean(&self) -> f64 {
+        let bytes: usize = self.templates.iter().map(|t| t.span_bytes).sum();
+        let spans: usize = self.templates.iter().map(|t| t.spans.len()).sum();
+        bytes as f64 / spans.max(1) as f64
+    }
+
+    /// Requests over which a trace is spread.
+    pub(crate) fn spread(&self) -> u64 {
+        self.spread
+    }
+
+    /// The traces whose first of `spread` requests is this one. Late spans are not foreseen.
+    pub(crate) fn begun_by(&mut self, number: u64) -> Vec<Begun> {
+        self.name_traces(&Request { number, intended: 0, late_of: None, attempt: 0 });
+        let requests = number..number + self.spread;
+        (self.traces.iter().enumerate())
+            .filter(|(place, _)| (number + *place as u64 % self.spread).is_multiple_of(self.spread))
+            .map(|(place, trace)| Begun {
+                id: trace.id,
+                spans: requests.clone().map(|n| self.spans_at(n, place)).sum(),
+                error: trace.error && trace.has_root,
+            })
+            .collect()
+    }
+
+    /// Spans that a request has at this place.
+    fn spans_at(&self, number: u64, place: usize) -> usize {
+        let spans = &self.templates[self.template_of(number)].spans;
+        spans.iter().filter(|(_, trace, _)| *trace as usize == place).count()
     }
 
     pub(crate) fn bytes(&self, buffer: u32) -> &[u8] {
@@ -205,7 +252,9 @@ impl Bodies {
                 id,
                 // Not zero, and apart from the other spans' ids but for one in 2^64.
                 root: mix(high ^ low) | 1,
-                has_root: late.is_none() && turn.is_multiple_of(self.spread),
+                has_root: late.is_none()
+                    && turn.is_multiple_of(self.spread)
+                    && mix(self.seed ^ SEED_ROOTLESS ^ trace) >= self.rootless_threshold,
                 error: mix(self.seed ^ SEED_ERROR ^ trace) < self.error_threshold,
             });
         }
@@ -251,6 +300,8 @@ impl Template {
         body.extend_from_slice(&message);
         put_prefix(&mut body, 0);
         let places = template::places(&message).expect("just encoded");
+        let mut span_bytes = 0;
+        proto::spans(&message, |_, span| span_bytes += span.len()).expect("just encoded");
         let traces = places.len().div_ceil(per_trace);
         let mut met = vec![false; traces];
         let shifted = |p: Places| Places {
@@ -270,7 +321,7 @@ impl Template {
                 (shifted(places), trace as u32, !std::mem::replace(&mut met[trace], true))
             })
             .collect();
-        Self { body, spans, traces, free: Vec::new() }
+        Self { body, spans, traces, span_bytes, free: Vec::new() }
     }
 }
 
@@ -281,7 +332,6 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::proto;
 
     #[derive(Parser)]
     struct Cli {
@@ -339,6 +389,43 @@ mod tests {
         let first = ids(&mut bodies, &request(5));
         ids(&mut bodies, &request(7));
         assert_eq!(ids(&mut bodies, &request(5)), first);
+    }
+
+    #[test]
+    fn a_trace_without_a_root_has_spans_with_parents_only() {
+        let roots = |share: &str| {
+            let mut bodies = bodies(&format!("--rootless-share {share} --spread 4"));
+            let mut roots = 0;
+            for number in 0..40 {
+                let buffer = bodies.take(&request(number));
+                let templates = &bodies.templates[bodies.template_of(number)];
+                let body = bodies.bytes(buffer);
+                roots += (templates.spans.iter())
+                    .filter(|(places, ..)| body[places.parent_id..][..8] == [0; 8])
+                    .count();
+                bodies.release(buffer);
+            }
+            roots
+        };
+        let (all, half) = (roots("0"), roots("50%"));
+        assert_eq!(roots("100%"), 0);
+        assert!((all * 4 / 10..all * 6 / 10).contains(&half), "{half} of {all}");
+    }
+
+    #[test]
+    fn the_traces_that_a_request_begins_are_those_that_are_sent() {
+        let mut bodies = bodies("--spans-per-request 41 --spread 4 --error-share 20%");
+        let mut sent: HashMap<Vec<u8>, usize> = HashMap::new();
+        for number in 0..104 {
+            for (trace, _) in ids(&mut bodies, &request(number)) {
+                *sent.entry(trace).or_default() += 1;
+            }
+        }
+        let begun: Vec<_> = (0..100).flat_map(|number| bodies.begun_by(number)).collect();
+        assert!(begun.iter().all(|b| sent[b.id.as_slice()] == b.spans));
+        assert!(begun.len() + 50 > sent.len(), "{} of {}", begun.len(), sent.len());
+        let errors = begun.iter().filter(|b| b.error).count();
+        assert!((begun.len() / 10..begun.len() * 3 / 10).contains(&errors), "{errors}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod bodies;
 mod connection;
+mod ledger;
 mod options;
 mod pace;
 mod reply;
@@ -29,6 +30,7 @@ use crate::wire::hpack::{Block, Header, Name};
 use crate::{clock, net, process};
 use bodies::{Bodies, Request};
 use connection::{After, Connection, Context};
+use ledger::Ledger;
 pub(crate) use options::Options;
 use options::Retry;
 use pace::{Pace, Timer};
@@ -44,8 +46,14 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, String> {
     let stop = process::stop_flag().map_err(|e| e.to_string())?;
     let mut load = Load::new(options, target, stop)?;
     load.run().map_err(|e| e.to_string())?;
+    if let (Some(path), Some(ledger)) = (&options.traces_file, &load.ledger) {
+        let written = ledger.write(&mut load.cx.bodies, path);
+        written.map_err(|e| format!("{}: {e}", path.display()))?;
+    }
     if options.json {
-        println!("{}", load.stats.json());
+        let mut json = load.stats.json();
+        json["span_bytes_mean"] = load.cx.bodies.span_bytes_mean().into();
+        println!("{json}");
     } else {
         print!("{}", load.stats.text());
     }
@@ -91,6 +99,7 @@ struct Load<'a> {
     cx: Context,
     pace: Pace,
     stats: Stats,
+    ledger: Option<Ledger>,
     /// Requests begun, repetitions not counted.
     begun: u64,
     buffer: Vec<u8>,
@@ -138,6 +147,7 @@ impl<'a> Load<'a> {
                 ended: Vec::new(),
             },
             stats: Stats::new(),
+            ledger: options.traces_file.as_ref().map(|_| Ledger::default()),
             begun: 0,
             buffer: vec![0; READ_BYTES],
             next_sweep: 0,
@@ -314,6 +324,9 @@ impl<'a> Load<'a> {
             Outcome::Ok { rejected } => {
                 let bytes = self.cx.bodies.message_bytes(request.number);
                 self.stats.ok(spans, bytes, rejected);
+                if let (Some(ledger), None | Some(0)) = (&mut self.ledger, rejected) {
+                    ledger.note(request.number);
+                }
                 self.stats.took(now - request.intended, measured && !self.ending);
             }
             Outcome::Unprocessed => {

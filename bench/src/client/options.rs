@@ -1,5 +1,6 @@
 //! Options of `run`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -67,6 +68,9 @@ pub(crate) struct Options {
     /// Share of traces with a span whose status is an error: 0.05 or 5%
     #[arg(long, value_parser = args::share, default_value = "0", value_name = "SHARE")]
     pub(crate) error_share: f64,
+    /// Share of traces whose root span never comes; they have no error either
+    #[arg(long, value_parser = args::share, default_value = "0", value_name = "SHARE")]
+    pub(crate) rootless_share: f64,
     /// Share of spans that belong to traces sent --late-by earlier
     #[arg(long, value_parser = args::share, default_value = "0", value_name = "SHARE")]
     pub(crate) late_share: f64,
@@ -108,6 +112,10 @@ pub(crate) struct Options {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// At the end, write the traces whose every request was answered OK to this file: lines of
+    /// trace id, spans, `error` or `-`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) traces_file: Option<PathBuf>,
     /// No progress lines
     #[arg(long)]
     pub(crate) quiet: bool,
@@ -190,6 +198,9 @@ impl Options {
         }
         if self.request_bytes > crate::wire::grpc::MESSAGE_BYTES_MAX {
             return Err("--request-bytes: at most 64MiB".to_owned());
+        }
+        if self.traces_file.is_some() && self.late_share > 0.0 {
+            return Err("--traces-file: not with --late-share".to_owned());
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use super::seen::{Known, Seen, fold};
+use super::sizes::Sizes;
 use crate::clock;
 use crate::proto;
 use crate::report;
@@ -36,6 +37,8 @@ pub(crate) struct Judge {
     pub(crate) tallies: Vec<Tally>,
     traces: Seen,
     spans: Seen,
+    /// Spans of each trace, if somebody wants to know.
+    pub(crate) sizes: Option<Sizes>,
     /// Spans that came to another address than the first of their trace.
     split_spans: u64,
     /// Traces with such a span, as far as remembered.
@@ -74,6 +77,7 @@ impl Judge {
             tallies: addresses.into_iter().map(tally).collect(),
             traces: Seen::new(traces_max),
             spans: Seen::new(spans_max),
+            sizes: None,
             split_spans: 0,
             split_traces: 0,
             duplicate_spans: 0,
@@ -114,7 +118,7 @@ impl Judge {
     }
 
     fn spans(&mut self, address: usize, message: &[u8], now: u64) -> Option<()> {
-        let Self { tallies, traces, spans, wall_offset, .. } = self;
+        let Self { tallies, traces, spans, sizes, wall_offset, .. } = self;
         let tally = &mut tallies[address];
         let wall = now + *wall_offset;
         let mut last = (0, 0);
@@ -142,6 +146,9 @@ impl Judge {
                 no_trace_id += 1;
                 return;
             };
+            if let Some(sizes) = sizes {
+                sizes.add(ids.trace);
+            }
             let hash = fold(trace.0, trace.1);
             if trace != last && traces.is_on() {
                 last = trace;

@@ -8,6 +8,7 @@ mod faults;
 mod judge;
 mod options;
 mod seen;
+mod sizes;
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -24,6 +25,7 @@ use crate::{clock, net, process};
 use connection::{After, Connection, Context};
 use faults::{Answer, Faults, Replies};
 pub(crate) use options::Options;
+use sizes::Sizes;
 
 /// One read: large enough for several 64 KiB requests, small enough for the second-level cache.
 const READ_BYTES: usize = 256 << 10;
@@ -36,6 +38,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, String> {
     }
     let stop = process::stop_flag().map_err(|e| e.to_string())?;
     let mut sink = Sink::new(options).map_err(|e| e.to_string())?;
+    sink.cx.judge.sizes = options.traces_file.as_ref().map(|_| Sizes::new(options.traces_max));
     sink.announce();
     let start = clock::now();
     let end = options.duration.map_or(u64::MAX, |d| start + d.as_nanos() as u64);
@@ -57,6 +60,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, String> {
         }
     }
     let seconds = (clock::now() - start) as f64 / 1e9;
+    if let (Some(path), Some(sizes)) = (&options.traces_file, &sink.cx.judge.sizes) {
+        sizes.write(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    }
     if options.json {
         println!("{}", sink.cx.judge.json(seconds));
     } else {

@@ -1,6 +1,7 @@
 //! Options of `sink`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::args;
@@ -26,6 +27,10 @@ pub(crate) struct Options {
     /// Spans remembered to count duplicates by (trace id, span id); 0 turns it off
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) spans_max: usize,
+    /// At the end, write the spans of each trace to this file: lines of trace id and spans, of the
+    /// first --traces-max traces
+    #[arg(long, value_name = "FILE")]
+    pub(crate) traces_file: Option<PathBuf>,
     /// Run on this CPU only
     #[arg(long, value_name = "CPU")]
     pub(crate) cpu: Option<usize>,
