@@ -57,6 +57,7 @@ def run(bench, options, results):
             results.row(pair=pair, cell="roots", side="tracemill", **roots.one(bench))
     if not bench.knows("run", "--rootless-share"):
         skipped += " Not measured: roots (this tracemill-load has no --rootless-share)."
+        skipped += " The span messages' bytes are those of whole requests, which are a little more."
     said = SAID.format(
         per_request=SPANS_PER_REQUEST, skipped=skipped, pairs=trials, **vars(roots)
     )
