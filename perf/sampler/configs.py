@@ -81,7 +81,8 @@ def never(count):
 
 
 def _ottl(condition):
-    return {"type": "ottl_condition", "ottl_condition": {"error_mode": "ignore", "span": [condition]}}
+    options = {"error_mode": "ignore", "span": [condition]}
+    return {"type": "ottl_condition", "ottl_condition": options}
 
 
 # One policy each that never holds. `nothing` reads no span.

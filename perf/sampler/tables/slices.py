@@ -17,16 +17,15 @@ How long decisions keep a core from its other work. {traces:,} traces of 2 spans
 `decision_wait` {wait} s, 10 % kept. {seconds:g} s are measured, {trials} rounds of two cells:
 `deciding`, and as a control `waiting`, in which nothing falls due.
 
-What is seen: the latency of requests, of which about {touched:.0f} arrive in each second, so the
-largest one is at least that of a request which came while a slice ran; the time that the decisions
+What is seen: the latency of requests, of which one comes every {apart:.2f} ms, so a slice is at most
+that much longer than the longest latency; the time that the decisions
 of a tick take together (the timer's histogram: mean from its sum, bounds from its buckets); how late
 a tick begins (polled ten times a second). {slice}
 """
 EXPOSED = f"The process itself says its longest slice (`{SLICE}`), the bar is on that."
 HIDDEN = f"""What is not seen: the longest slice itself. The process does not expose it
 (`{SLICE}` is not on its page), and request latency also has the generator's and the
-kernel's waits in it: where it is below the bar so is every slice; where it is above, this table says
-nothing."""
+kernel's waits in it: it can show that slices are short, and cannot show that one is long."""
 
 
 def run(bench, options, results):
@@ -43,7 +42,8 @@ def run(bench, options, results):
         wait=wait,
         seconds=seconds,
         trials=trials,
-        touched=2 * TRACES / 17,
+        # About 17 spans in a request.
+        apart=17 / (2 * TRACES) * 1000,
         slice=EXPOSED if exposed else HIDDEN,
     )
     return said, summary(results, exposed)
