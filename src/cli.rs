@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{self, Loaded, Machine, Request, Severity};
+use crate::replay;
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,10 @@ pub enum Command {
     Run(Request),
     /// Only look at a configuration; [`inspect`] does it.
     Inspect(Inspection),
+    /// Run the policy tests of these files.
+    Test(Vec<String>),
+    /// Run recorded traffic through the policies of a configuration.
+    Replay(replay::Options),
 }
 
 /// A command that needs no cores.
@@ -49,7 +54,9 @@ pub enum Inspection {
         tracemill                                    the demonstration\n  \
         tracemill --config router.yaml               run, as the collector would\n  \
         tracemill --config router.yaml --config tracemill.yaml   own settings in a second file\n  \
-        tracemill validate --config router.yaml      everything that is wrong, with its lines",
+        tracemill validate --config router.yaml      everything that is wrong, with its lines\n  \
+        tracemill test sampler_test.yaml             policies, tried on traces that a file names\n  \
+        tracemill replay --config sampler.yaml --input traces.json   and on recorded ones",
     subcommand_negates_reqs = true,
     args_conflicts_with_subcommands = true
 )]
@@ -86,7 +93,96 @@ enum Subcommands {
     PrintConfig(ConfigArguments),
     /// List the components that a configuration can name.
     Components,
+    /// Test sampling policies as unit tests do: traces and the verdicts that are expected.
+    ///
+    /// Prints a table. Exit code 1 if a verdict differs, 2 if a file cannot be read.
+    #[command(after_long_help = TEST_HELP)]
+    Test {
+        /// Policy tests, in YAML.
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<String>,
+    },
+    /// Run recorded OTLP through the sampling policies of a configuration, in simulated time.
+    ///
+    /// Says what would be kept, by which policy, and how much per second. A request arrives when
+    /// its latest span ends. Lines that cannot be read are told and passed over; exit code 1 if
+    /// nothing can be read.
+    Replay(ReplayArguments),
 }
+
+#[derive(Args, Debug)]
+struct ReplayArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// What the collector's file exporter wrote: JSON lines or length-prefixed protobuf.
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    input: Vec<String>,
+    /// What the files hold [default: by the first byte of each]
+    #[arg(long)]
+    format: Option<FormatName>,
+    /// By the latest end of a span (the files are read twice), or as in the files.
+    #[arg(long, default_value = "arrival")]
+    order: OrderName,
+    /// Writes the verdict of each trace as a line of JSON; - is standard output.
+    #[arg(long, value_name = "FILE")]
+    verdicts: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FormatName {
+    Json,
+    Proto,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OrderName {
+    Arrival,
+    File,
+}
+
+impl From<ReplayArguments> for replay::Options {
+    fn from(a: ReplayArguments) -> Self {
+        Self {
+            config: a.config.into(),
+            inputs: a.input,
+            format: a.format.map(|format| match format {
+                FormatName::Json => replay::Format::Json,
+                FormatName::Proto => replay::Format::Proto,
+            }),
+            order: match a.order {
+                OrderName::Arrival => replay::Order::Arrival,
+                OrderName::File => replay::Order::File,
+            },
+            verdicts: a.verdicts,
+        }
+    }
+}
+
+/// The format of policy tests.
+const TEST_HELP: &str = "\
+A file of policy tests:
+
+  config: sampler.yaml        # a collector configuration, from the directory of this file
+  processor: tail_sampling/a  # which one, if it has several
+  # instead of config: a tail_sampling block, or a whole configuration (processors: ...)
+  feature_gates: a,-b         # as on the command line
+  together: false             # true: one sampler for all traces, so that they share limits
+  traces:
+    - name: errors are kept           # also gives the trace id; trace_id: sets one
+      expect: sampled                 # or not_sampled, dropped, too_large, evicted
+      policy: errors                  # the policy that decides; leave it out for any
+      service: cart                   # of all its spans, as resource and arrives_ms
+      spans: [{status: ERROR}]
+
+A span, with its defaults:
+
+  name: ''            attributes: {}      kind: internal      status: unset
+  service: ''         resource: {}        scope: ''           status_message: ''
+  start_ms: 0         duration_ms: 1      trace_state: ''     flags: 0
+  parent: the first span; none for a root, remote for one outside of the trace
+  events: []          each {name, at_ms, attributes}
+  arrives_ms: 0       request: 0          spans of one time and number come together
+  count: 1            so many spans like this";
 
 #[derive(Args, Debug, Default)]
 struct ConfigArguments {
@@ -126,6 +222,8 @@ fn try_parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, c
             Command::Inspect(Inspection::PrintConfig(config.into()))
         }
         Some(Subcommands::Components) => Command::Inspect(Inspection::Components),
+        Some(Subcommands::Test { files }) => Command::Test(files),
+        Some(Subcommands::Replay(arguments)) => Command::Replay(arguments.into()),
         None => match Request::from(config) {
             request if request == Request::default() => {
                 Command::Demo { duration: Duration::from_secs(10), rate: None }
@@ -227,6 +325,17 @@ mod tests {
                 Command::Inspect(Inspection::PrintConfig(request(&["a"]))),
             ),
             ("tracemill components", Command::Inspect(Inspection::Components)),
+            ("tracemill test a b", Command::Test(vec!["a".into(), "b".into()])),
+            (
+                "tracemill replay --config a --input b c --input d --order file --format proto",
+                Command::Replay(replay::Options {
+                    config: request(&["a"]),
+                    inputs: vec!["b".into(), "c".into(), "d".into()],
+                    format: Some(replay::Format::Proto),
+                    order: replay::Order::File,
+                    verdicts: None,
+                }),
+            ),
         ];
         for (line, want) in rows {
             assert_eq!(parsed(line).unwrap(), want, "{line}");
@@ -242,6 +351,8 @@ mod tests {
             "tracemill demo --for 10",
             "tracemill demo --rate 0",
             "tracemill nonsense",
+            "tracemill test",
+            "tracemill replay --config a",
             "tracemill --confg a",
         ] {
             assert!(parsed(line).is_err(), "{line}");

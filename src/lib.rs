@@ -28,6 +28,8 @@
 //! - [`runtime`]: what a core is: executor, pinning, clock, mailbox, leases, timers, drain.
 //! - [`telemetry`], [`time`]: leaves. Metric names, pages and log lines; time as a value.
 //! - [`demo`]: ROLE. Traffic, router and endpoints in one process, with a proof.
+//! - [`policy_test`], [`replay`]: ROLES. Policies in simulated time: on traces that a file
+//!   names, and on traffic that was recorded.
 //! - [`testing`]: seeded workloads. The data path does not name it.
 //!
 //! Invariants:
@@ -47,6 +49,8 @@ pub mod control;
 pub mod demo;
 pub mod net;
 pub mod otlp;
+pub mod policy_test;
+pub mod replay;
 pub mod route;
 pub mod router;
 pub mod rpc;

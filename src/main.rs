@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use tracemill::cli::{self, Command};
-use tracemill::{control, demo};
+use tracemill::{control, demo, policy_test, replay};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -12,6 +12,11 @@ fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
         Command::Inspect(inspection) => cli::inspect(&inspection),
         Command::Demo { duration, rate } => demo::run(demo::Options { duration, rate }),
+        Command::Test(files) => policy_test::run(&files),
+        Command::Replay(options) => match cli::load(&options.config) {
+            Ok(loaded) => replay::run(&loaded.plan, &options),
+            Err(code) => code,
+        },
         Command::Run(request) => match cli::load(&request) {
             Ok(loaded) => control::serve::run(loaded),
             Err(code) => code,

@@ -88,6 +88,32 @@ fn config(uri: &str, env: Env<'_>, log: &mut Log) -> Option<Map> {
     parse(&text, source, log)
 }
 
+/// One file beside the configuration that is written in the same language: its map, expanded.
+/// `None` if it is none; the reasons are in `log`.
+pub fn file(path: &str, env: Env<'_>, log: &mut Log) -> Option<Node> {
+    let source = log.add_source(path, true);
+    let at = At { source, line: 0, column: 0 };
+    let document = match read(path) {
+        Ok(text) => tree::parse(&text, source),
+        Err(what) => {
+            log.error(at, "", what, None);
+            return None;
+        }
+    };
+    let mut root = match document {
+        Ok(document) => document.root,
+        Err(e) => {
+            log.error(e.at, "", e.what, None);
+            return None;
+        }
+    };
+    if let Value::Map(map) = root.value {
+        root.value = Value::Map(map.unflatten());
+    }
+    super::expand::expand(&mut root, env, log);
+    (!log.has_errors()).then_some(root)
+}
+
 /// One `--set a.b=value`: dots part the key, the value is YAML.
 fn set(set: &str, log: &mut Log) -> Option<Map> {
     let source = log.add_source(format!("--set {set}"), false);

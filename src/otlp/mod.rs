@@ -16,14 +16,17 @@ mod count;
 mod error;
 mod ids;
 mod index;
+pub mod json;
 mod layout;
 pub mod reply;
 mod scan;
+pub(crate) mod schema;
 mod signal;
 pub mod size;
 pub mod span;
 pub mod value;
 pub mod wire;
+pub mod write;
 
 pub use count::items;
 pub use error::Error;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::buffer::{Address, Buffer, Origin};
 use super::census::Census;
 use super::decided::Decided;
+use super::fate::{End, Fate};
 use super::gather::Gather;
 use super::hash::Key;
 use super::intern::Interner;
@@ -79,6 +80,10 @@ pub struct Shard {
     ingest: Ingest,
     /// What tracestates said, with the gate.
     states: States,
+    /// What became of traces, for who asked to hear it.
+    fates: Option<Vec<Fate>>,
+    /// The policy that kept what left last.
+    kept_by: Option<u16>,
     /// What has been counted.
     pub stats: Stats,
 }
@@ -198,6 +203,8 @@ impl Shard {
             gather: Gather::default(),
             ingest: Ingest::default(),
             states: States::new(options.gates.use_trace_state),
+            fates: None,
+            kept_by: None,
             program,
             limiters,
             census,
@@ -233,6 +240,26 @@ impl Shard {
     #[must_use]
     pub fn program(&self) -> &Arc<Program> {
         &self.program
+    }
+
+    /// From now on [`Self::fates`] tells what becomes of each trace.
+    pub fn tell_fates(&mut self) {
+        self.fates.get_or_insert_default();
+    }
+
+    /// What became of traces since the last call, in order; nothing unless it was asked for. Who
+    /// asked calls this after every [`Self::push`] and [`Self::poll`]: what is not taken waits.
+    pub fn fates(&mut self) -> impl Iterator<Item = Fate> {
+        self.fates.iter_mut().flat_map(|fates| fates.drain(..))
+    }
+
+    /// Trace `slot` has come to its end, its spans still there.
+    fn tell(&mut self, slot: u32, end: End, policy: Option<u16>) {
+        if self.fates.is_none() {
+            return;
+        }
+        let (id, spans) = (self.traces.get(slot).id, self.spans_of(slot));
+        self.fates.iter_mut().for_each(|fates| fates.push(Fate { id, end, policy, spans }));
     }
 
     /// Whether new traces wait for room (`block_on_overflow`).

@@ -10,6 +10,7 @@ use crate::otlp::wire::{Extent, LEN, Reader};
 use crate::otlp::{Error, Index, Item, check, size};
 use crate::sample::bits;
 use crate::sample::buffer::Origin;
+use crate::sample::fate::End;
 use crate::sample::intern::Interner;
 use crate::sample::program::Subject;
 use crate::sample::wheel::Due;
@@ -369,6 +370,7 @@ impl Shard {
 
     fn too_large(&mut self, now: Instant, slot: u32) {
         self.stats.too_large += 1;
+        self.tell(slot, End::TooLarge, None);
         self.stats.lost.too_large += self.spans_of(slot);
         self.forget_spans(slot, true);
         self.census.decide();
@@ -394,6 +396,7 @@ impl Shard {
 
     fn evict(&mut self, now: Instant, slot: u32) {
         if self.is_undecided(slot) {
+            self.tell(slot, End::Evicted, None);
             self.stats.lost.evicted += self.spans_of(slot);
             self.forget_spans(slot, true);
             self.census.decide();

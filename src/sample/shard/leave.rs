@@ -3,6 +3,7 @@
 use super::decide::Verdict;
 use super::{Address, Leaving, Marks, Moment, Shard, State};
 use crate::sample::decided::Decision;
+use crate::sample::fate::End;
 use crate::sample::mark;
 use crate::sample::stats::Outcome;
 use crate::time::Instant;
@@ -31,6 +32,7 @@ impl Shard {
         self.census.decide();
         self.traces.get_mut(slot).decided_at = now;
         let policy = verdict.marks.policy;
+        self.tell(slot, End::Decided(verdict.outcome), policy);
         match verdict.outcome {
             Outcome::Sampled => self.keep(now, slot, verdict.marks, timing),
             Outcome::NotSampled | Outcome::Dropped => {
@@ -95,6 +97,7 @@ impl Shard {
             self.traces.release(slot);
         }
         self.mark(&marks);
+        self.kept_by = marks.policy;
         self.stats.kept += spans;
         Some(spans)
     }
@@ -104,6 +107,13 @@ impl Shard {
     #[must_use]
     pub fn kept(&self) -> &[u8] {
         self.gather.bytes()
+    }
+
+    /// Position of the policy that kept what is in [`Self::kept`]. None for late spans of a trace
+    /// whose decision is not in a cache.
+    #[must_use]
+    pub const fn kept_by(&self) -> Option<u16> {
+        self.kept_by
     }
 
     /// What feature gates add.

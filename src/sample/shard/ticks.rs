@@ -4,6 +4,7 @@
 use super::decide::Verdict;
 use super::leave::Timing;
 use super::{Marks, Moment, Shard, Tick};
+use crate::sample::fate::End;
 use crate::sample::stats::Outcome;
 use crate::sample::survivors;
 use crate::sample::wheel::Due;
@@ -207,6 +208,7 @@ impl Shard {
     fn give_up(&mut self, tick: &Tick) {
         for due in &tick.due {
             if self.is_due(tick, *due) {
+                self.tell(due.slot, End::Shutdown, None);
                 self.stats.lost.shutdown += self.spans_of(due.slot);
                 self.forget_spans(due.slot, true);
                 self.census.decide();

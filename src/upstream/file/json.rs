@@ -1,5 +1,5 @@
 //! OTLP/JSON as the collector's file exporter writes it, straight from the wire bytes: fields in
-//! the order of [`schema`](super::schema), ids in hex, 64-bit integers as text, enums as numbers,
+//! the order of `otlp::schema`, ids in hex, 64-bit integers as text, enums as numbers,
 //! defaults left out. Text that is not UTF-8 stays as it is, as in the collector.
 //!
 //! Pure. Fields that the schema does not know are left out, which is what the collector does.
@@ -9,8 +9,8 @@ use std::io::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::schema::{self, Keep, Message, Rule, Shape};
 use crate::otlp::Signal;
+use crate::otlp::schema::{self, Keep, Message, Rule, Shape};
 use crate::otlp::value::{Field, Fields};
 
 /// Deepest nesting of messages that is written.
@@ -25,12 +25,7 @@ pub struct TooDeep;
 /// # Errors
 /// [`TooDeep`]; `out` then holds a part of it.
 pub fn line(signal: Signal, body: &[u8], out: &mut Vec<u8>) -> Result<(), TooDeep> {
-    let message = match signal {
-        Signal::Traces => &schema::TRACES,
-        Signal::Metrics => &schema::METRICS,
-        Signal::Logs => &schema::LOGS,
-    };
-    object(message, body, 0, out)
+    object(schema::request(signal), body, 0, out)
 }
 
 fn object(message: &Message, bytes: &[u8], depth: usize, out: &mut Vec<u8>) -> Result<(), TooDeep> {
@@ -151,13 +146,15 @@ fn varints(packed: &[u8]) -> impl Iterator<Item = u64> {
         .map(|item| item.iter().rev().fold(0u64, |value, byte| value << 7 | u64::from(byte & 0x7f)))
 }
 
+const fn is_of_32_bits(shape: Shape) -> bool {
+    matches!(shape, Shape::Uint32 | Shape::Int32 | Shape::Enum(_) | Shape::Sint32)
+}
+
 fn is_default(shape: Shape, field: Field<'_>) -> bool {
     match field {
         Field::Bytes(bytes) if shape == Shape::Hex => bytes.iter().all(|byte| *byte == 0),
         Field::Bytes(bytes) => bytes.is_empty(),
-        Field::Varint(n) if matches!(shape, Shape::Uint32 | Shape::Int32 | Shape::Sint32) => {
-            n & 0xffff_ffff == 0
-        }
+        Field::Varint(n) if is_of_32_bits(shape) => n & 0xffff_ffff == 0,
         // Minus zero is zero.
         Field::Fixed64(bits) if shape == Shape::Double => bits << 1 == 0,
         Field::Varint(n) | Field::Fixed64(n) => n == 0,
@@ -174,8 +171,8 @@ fn scalar(shape: Shape, field: Field<'_>, out: &mut Vec<u8>) -> bool {
         (Shape::Hex, Field::Bytes(bytes)) => hex(bytes, out),
         (Shape::Bool, Field::Varint(n)) => _ = write!(out, "{}", n != 0),
         (Shape::Uint32, Field::Varint(n)) => _ = write!(out, "{}", n as u32),
-        (Shape::Uint32, Field::Fixed32(n)) => _ = write!(out, "{n}"),
-        (Shape::Int32, Field::Varint(n)) => _ = write!(out, "{}", n as i32),
+        (Shape::Fixed32, Field::Fixed32(n)) => _ = write!(out, "{n}"),
+        (Shape::Int32 | Shape::Enum(_), Field::Varint(n)) => _ = write!(out, "{}", n as i32),
         (Shape::Sint32, Field::Varint(n)) => {
             let n = n as u32;
             _ = write!(out, "{}", (n >> 1) as i32 ^ -((n & 1) as i32));

@@ -11,7 +11,6 @@
 
 mod disk;
 mod json;
-mod schema;
 mod writer;
 
 use std::time::Duration;

@@ -1,13 +1,15 @@
-//! The messages of OTLP as the collector writes them in JSON: names, shapes and order of fields.
-//! Constants only.
+//! The messages of OTLP as the collector writes and reads them in JSON: names, shapes and order of
+//! fields. Constants only.
+
+use super::Signal;
 
 /// The fields of a message in the order in which they are written.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Message(pub &'static [Rule]);
+pub(crate) struct Message(pub &'static [Rule]);
 
 /// A field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rule {
+pub(crate) struct Rule {
     /// On the wire.
     pub number: u32,
     /// In JSON.
@@ -20,7 +22,7 @@ pub(super) struct Rule {
 
 /// What a field holds, and how it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(crate) enum Shape {
     /// A string.
     Text,
     /// Bytes.
@@ -29,10 +31,14 @@ pub(super) enum Shape {
     Hex,
     /// `true` or `false`.
     Bool,
-    /// uint32 or fixed32, a number.
+    /// uint32, a number.
     Uint32,
-    /// int32 or an enum, a number.
+    /// fixed32, a number.
+    Fixed32,
+    /// int32, a number.
     Int32,
+    /// An enum, a number; these are the names of 0, 1, 2 and so on.
+    Enum(&'static [&'static str]),
     /// sint32, a number.
     Sint32,
     /// fixed64, in quotes.
@@ -51,7 +57,7 @@ pub(super) enum Shape {
 
 /// When a field is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keep {
+pub(crate) enum Keep {
     /// If it is not the default of its type.
     IfNotDefault,
     /// If it is on the wire.
@@ -66,9 +72,18 @@ pub(super) enum Keep {
 
 use Keep::{Always, Every, IfChosen, IfNotDefault, IfSet};
 use Shape::{
-    Base64, Bool, Double, Fixed64, Hex, Int32, Int64, Object, Sfixed64, Sint32, Text, Uint32,
-    Uint64,
+    Base64, Bool, Double, Enum, Fixed32, Fixed64, Hex, Int32, Int64, Object, Sfixed64, Sint32,
+    Text, Uint32, Uint64,
 };
+
+/// The request of a signal.
+pub(crate) fn request(signal: Signal) -> &'static Message {
+    match signal {
+        Signal::Traces => &TRACES,
+        Signal::Metrics => &METRICS,
+        Signal::Logs => &LOGS,
+    }
+}
 
 const fn rule(number: u32, name: &'static str, shape: Shape, keep: Keep) -> Rule {
     Rule { number, name, shape, keep }
@@ -86,9 +101,57 @@ const fn always(number: u32, name: &'static str, of: &'static Message) -> Rule {
     rule(number, name, Object(of), Always)
 }
 
-pub(super) static TRACES: Message = Message(&[list(1, "resourceSpans", &RESOURCE_SPANS)]);
-pub(super) static METRICS: Message = Message(&[list(1, "resourceMetrics", &RESOURCE_METRICS)]);
-pub(super) static LOGS: Message = Message(&[list(1, "resourceLogs", &RESOURCE_LOGS)]);
+/// Names of `SpanKind`.
+pub(crate) static SPAN_KINDS: [&str; 6] = [
+    "SPAN_KIND_UNSPECIFIED",
+    "SPAN_KIND_INTERNAL",
+    "SPAN_KIND_SERVER",
+    "SPAN_KIND_CLIENT",
+    "SPAN_KIND_PRODUCER",
+    "SPAN_KIND_CONSUMER",
+];
+
+/// Names of `StatusCode`.
+pub(crate) static STATUS_CODES: [&str; 3] =
+    ["STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"];
+
+static TEMPORALITIES: [&str; 3] = [
+    "AGGREGATION_TEMPORALITY_UNSPECIFIED",
+    "AGGREGATION_TEMPORALITY_DELTA",
+    "AGGREGATION_TEMPORALITY_CUMULATIVE",
+];
+
+static SEVERITIES: [&str; 25] = [
+    "SEVERITY_NUMBER_UNSPECIFIED",
+    "SEVERITY_NUMBER_TRACE",
+    "SEVERITY_NUMBER_TRACE2",
+    "SEVERITY_NUMBER_TRACE3",
+    "SEVERITY_NUMBER_TRACE4",
+    "SEVERITY_NUMBER_DEBUG",
+    "SEVERITY_NUMBER_DEBUG2",
+    "SEVERITY_NUMBER_DEBUG3",
+    "SEVERITY_NUMBER_DEBUG4",
+    "SEVERITY_NUMBER_INFO",
+    "SEVERITY_NUMBER_INFO2",
+    "SEVERITY_NUMBER_INFO3",
+    "SEVERITY_NUMBER_INFO4",
+    "SEVERITY_NUMBER_WARN",
+    "SEVERITY_NUMBER_WARN2",
+    "SEVERITY_NUMBER_WARN3",
+    "SEVERITY_NUMBER_WARN4",
+    "SEVERITY_NUMBER_ERROR",
+    "SEVERITY_NUMBER_ERROR2",
+    "SEVERITY_NUMBER_ERROR3",
+    "SEVERITY_NUMBER_ERROR4",
+    "SEVERITY_NUMBER_FATAL",
+    "SEVERITY_NUMBER_FATAL2",
+    "SEVERITY_NUMBER_FATAL3",
+    "SEVERITY_NUMBER_FATAL4",
+];
+
+static TRACES: Message = Message(&[list(1, "resourceSpans", &RESOURCE_SPANS)]);
+static METRICS: Message = Message(&[list(1, "resourceMetrics", &RESOURCE_METRICS)]);
+static LOGS: Message = Message(&[list(1, "resourceLogs", &RESOURCE_LOGS)]);
 
 static RESOURCE: Message = Message(&[
     list(1, "attributes", &KEY_VALUE),
@@ -116,7 +179,7 @@ static KEY_VALUE: Message = Message(&[
     plain(3, "keyStrindex", Int32),
 ]);
 
-pub(super) static ANY_VALUE: Message = Message(&[
+pub(crate) static ANY_VALUE: Message = Message(&[
     rule(1, "stringValue", Text, IfChosen),
     rule(2, "boolValue", Bool, IfChosen),
     rule(3, "intValue", Int64, IfChosen),
@@ -139,14 +202,14 @@ static RESOURCE_SPANS: Message = Message(&[
 static SCOPE_SPANS: Message =
     Message(&[always(1, "scope", &SCOPE), list(2, "spans", &SPAN), plain(3, "schemaUrl", Text)]);
 
-pub(super) static SPAN: Message = Message(&[
+pub(crate) static SPAN: Message = Message(&[
     plain(1, "traceId", Hex),
     plain(2, "spanId", Hex),
     plain(3, "traceState", Text),
     plain(4, "parentSpanId", Hex),
-    plain(16, "flags", Uint32),
+    plain(16, "flags", Fixed32),
     plain(5, "name", Text),
-    plain(6, "kind", Int32),
+    plain(6, "kind", Enum(&SPAN_KINDS)),
     plain(7, "startTimeUnixNano", Fixed64),
     plain(8, "endTimeUnixNano", Fixed64),
     list(9, "attributes", &KEY_VALUE),
@@ -171,10 +234,11 @@ static LINK: Message = Message(&[
     plain(3, "traceState", Text),
     list(4, "attributes", &KEY_VALUE),
     plain(5, "droppedAttributesCount", Uint32),
-    plain(6, "flags", Uint32),
+    plain(6, "flags", Fixed32),
 ]);
 
-static STATUS: Message = Message(&[plain(2, "message", Text), plain(3, "code", Int32)]);
+static STATUS: Message =
+    Message(&[plain(2, "message", Text), plain(3, "code", Enum(&STATUS_CODES))]);
 
 static RESOURCE_LOGS: Message = Message(&[
     always(1, "resource", &RESOURCE),
@@ -191,12 +255,12 @@ static SCOPE_LOGS: Message = Message(&[
 static LOG_RECORD: Message = Message(&[
     plain(1, "timeUnixNano", Fixed64),
     plain(11, "observedTimeUnixNano", Fixed64),
-    plain(2, "severityNumber", Int32),
+    plain(2, "severityNumber", Enum(&SEVERITIES)),
     plain(3, "severityText", Text),
     always(5, "body", &ANY_VALUE),
     list(6, "attributes", &KEY_VALUE),
     plain(7, "droppedAttributesCount", Uint32),
-    plain(8, "flags", Uint32),
+    plain(8, "flags", Fixed32),
     plain(9, "traceId", Hex),
     plain(10, "spanId", Hex),
     plain(12, "eventName", Text),
@@ -230,16 +294,18 @@ static GAUGE: Message = Message(&[list(1, "dataPoints", &NUMBER_POINT)]);
 
 static SUM: Message = Message(&[
     list(1, "dataPoints", &NUMBER_POINT),
-    plain(2, "aggregationTemporality", Int32),
+    plain(2, "aggregationTemporality", Enum(&TEMPORALITIES)),
     plain(3, "isMonotonic", Bool),
 ]);
 
-static HISTOGRAM: Message =
-    Message(&[list(1, "dataPoints", &HISTOGRAM_POINT), plain(2, "aggregationTemporality", Int32)]);
+static HISTOGRAM: Message = Message(&[
+    list(1, "dataPoints", &HISTOGRAM_POINT),
+    plain(2, "aggregationTemporality", Enum(&TEMPORALITIES)),
+]);
 
 static EXPONENTIAL_HISTOGRAM: Message = Message(&[
     list(1, "dataPoints", &EXPONENTIAL_POINT),
-    plain(2, "aggregationTemporality", Int32),
+    plain(2, "aggregationTemporality", Enum(&TEMPORALITIES)),
 ]);
 
 static SUMMARY: Message = Message(&[list(1, "dataPoints", &SUMMARY_POINT)]);
