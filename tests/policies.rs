@@ -9,6 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
+use proptest::prelude::*;
 use prost::Message as _;
 use serde_json::{Value, json};
 use tracemill::config::{self, Machine, Request};
@@ -312,5 +318,75 @@ fn what_the_file_exporter_writes_reads_back_as_it_was() {
         otlp_json::decode(signal, &line, &mut body).unwrap();
         tracemill::upstream::file::line(signal, &body, &mut again).unwrap();
         assert_eq!(text(&again), text(line.trim_ascii_end()));
+    }
+}
+
+fn any_value() -> impl Strategy<Value = AnyValue> {
+    let leaf = prop_oneof![
+        Just(None),
+        ".{0,8}".prop_map(|text| Some(Any::StringValue(text))),
+        any::<bool>().prop_map(|on| Some(Any::BoolValue(on))),
+        any::<i64>().prop_map(|int| Some(Any::IntValue(int))),
+        any::<f64>().prop_map(|x| Some(Any::DoubleValue(x))),
+        any::<Vec<u8>>().prop_map(|bytes| Some(Any::BytesValue(bytes))),
+    ];
+    let leaf = leaf.prop_map(|value| AnyValue { value });
+    leaf.prop_recursive(4, 16, 3, |inner| {
+        let list = proptest::collection::vec(inner.clone(), 0..3)
+            .prop_map(|values| Any::ArrayValue(ArrayValue { values }));
+        let map = attributes(inner).prop_map(|values| Any::KvlistValue(KeyValueList { values }));
+        prop_oneof![list, map].prop_map(|value| AnyValue { value: Some(value) })
+    })
+}
+
+fn attributes(value: impl Strategy<Value = AnyValue>) -> impl Strategy<Value = Vec<KeyValue>> {
+    let attribute = (".{0,4}", value).prop_map(|(key, value)| KeyValue {
+        key,
+        value: Some(value),
+        ..KeyValue::default()
+    });
+    proptest::collection::vec(attribute, 0..3)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_request_is_the_same_after_json(
+        resource in attributes(any_value()),
+        own in attributes(any_value()),
+        (start, end, flags, kind) in (any::<u64>(), any::<u64>(), any::<u32>(), 0..6_i32),
+        (name, state) in (".{0,9}", ".{0,9}"),
+        (id, code) in (any::<[u8; 16]>(), 0..3_i32),
+    ) {
+        let span = Span {
+            trace_id: id.to_vec(),
+            span_id: id[8..].to_vec(),
+            trace_state: state,
+            flags,
+            name: name.clone(),
+            kind,
+            start_time_unix_nano: start,
+            end_time_unix_nano: end,
+            attributes: own.clone(),
+            events: vec![Event { time_unix_nano: end, name, attributes: own, ..Event::default() }],
+            links: vec![Link { trace_id: id.to_vec(), flags, ..Link::default() }],
+            status: Some(Status { code, ..Status::default() }),
+            ..Span::default()
+        };
+        let scope_spans = vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }];
+        let resource = Some(Resource { attributes: resource, ..Resource::default() });
+        let mut request = ExportTraceServiceRequest {
+            resource_spans: vec![ResourceSpans { resource, scope_spans, ..Default::default() }],
+        };
+        let (mut text, mut back) = (Vec::new(), Vec::new());
+        let body = request.encode_to_vec();
+        tracemill::upstream::file::line(Signal::Traces, &body, &mut text).unwrap();
+        otlp_json::decode(Signal::Traces, &text, &mut back).unwrap();
+        let mut back = ExportTraceServiceRequest::decode(&*back).unwrap();
+        for request in [&mut request, &mut back] {
+            request.resource_spans.iter_mut().for_each(tracemill::testing::oracle::normalize);
+        }
+        prop_assert_eq!(format!("{back:?}"), format!("{request:?}"));
     }
 }

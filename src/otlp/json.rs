@@ -6,7 +6,8 @@
 //! of another length, numbers out of range, values of another type.
 //!
 //! Nesting is bounded by the JSON reader (128), which is beyond what [`check`](super::check) lets
-//! through. Memory is that of the request. The inverse is `upstream::file::line`.
+//! through. Doubles are read to the last bit: `serde_json` has a feature for it. Memory is that
+//! of the request. The inverse is `upstream::file::line`.
 
 use std::fmt;
 
