@@ -31,8 +31,10 @@ use crate::time::Instant;
 mod decide;
 mod ingest;
 mod leave;
+mod lines;
 mod ticks;
 
+use lines::Lines;
 pub use ticks::Step;
 
 /// What a shard is made with.
@@ -132,35 +134,19 @@ struct Marks {
     composite: Option<Box<str>>,
     cached: bool,
     threshold: Option<Threshold>,
-    /// Only what this ResourceSpans brought is marked (tailsampling 3.5).
-    batch: Option<u32>,
+    /// Only what the last ResourceSpans brought is marked (tailsampling 3.5).
+    last_only: bool,
 }
 
 /// Scratch of the request that is being taken.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Ingest {
     facts: Vec<Facts>,
     found: Vec<Found>,
-    touched: Vec<Touch>,
-    cached: Vec<([u8; 16], u32)>,
+    lines: Lines,
     fields: Vec<u8>,
     /// Number of the ResourceSpans, over all requests.
     batch: u32,
-    /// Number of the ScopeSpans.
-    group: u32,
-}
-
-/// A trace of the ResourceSpans that is being taken.
-#[derive(Clone, Copy, Debug)]
-struct Touch {
-    slot: u32,
-    generation: u32,
-    way: Way,
-    has_root: bool,
-    /// Bytes of its ScopeSpans so far, and of the one at hand, as the collector counts.
-    size: u64,
-    group_size: u64,
-    group: u32,
 }
 
 /// What becomes of a span.
@@ -196,12 +182,18 @@ impl Shard {
             sampled: Decided::new(share(options.sampled_cache)),
             not_sampled: Decided::new(share(options.non_sampled_cache)),
             resources: Interner::new(key.clone()),
-            scopes: Interner::new(key),
+            scopes: Interner::new(key.clone()),
             buffer: Buffer::default(),
             tick: None,
             leaving: std::collections::VecDeque::new(),
             gather: Gather::default(),
-            ingest: Ingest::default(),
+            ingest: Ingest {
+                facts: Vec::new(),
+                found: Vec::new(),
+                lines: Lines::new(key.clone()),
+                fields: Vec::new(),
+                batch: 0,
+            },
             states: States::new(options.gates.use_trace_state),
             fates: None,
             kept_by: None,
@@ -220,7 +212,8 @@ impl Shard {
     /// Bytes of memory that spans, directories and records take.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.buffer.bytes() + self.resources.bytes() + self.scopes.bytes() + self.traces.bytes()
+        let tables = self.traces.bytes() + self.wheel.bytes();
+        self.buffer.bytes() + self.resources.bytes() + self.scopes.bytes() + tables
     }
 
     /// Spans that are admitted and neither kept, dropped nor lost.

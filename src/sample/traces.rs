@@ -49,10 +49,6 @@ pub struct Trace {
     pub size: u64,
     /// Bytes around the ResourceSpans of it: their tags and lengths.
     pub envelopes_size: u32,
-    /// Number of the ResourceSpans that brought its last spans.
-    pub batch: u32,
-    /// Its place among the traces of that ResourceSpans.
-    pub touch: u32,
     /// How far it is.
     pub state: State,
     /// It is found by its id.
@@ -236,8 +232,6 @@ impl Trace {
             times: Times::default(),
             size: 0,
             envelopes_size: 0,
-            batch: 0,
-            touch: 0,
             state: State::Free,
             in_map: false,
             generation: 0,

@@ -12,6 +12,9 @@ pub const TICK: Duration = Duration::from_secs(1);
 /// Fewest traces that are decided early at once.
 const EARLY_MIN: usize = 256;
 
+/// The tick of a trace that was taken out of its set.
+pub const NO_SET: u64 = u64::MAX;
+
 /// A trace in a set, by its record; another generation of the record is another trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
@@ -24,8 +27,10 @@ pub struct Due {
 #[derive(Debug, Default)]
 struct Set {
     traces: Vec<Due>,
-    /// Ids whose traces are gone; they stay in their set (tailsampling 3.4).
-    strays: Vec<[u8; 16]>,
+    /// Ids whose traces are gone; they stay in their set (tailsampling 3.4). An id is in a set
+    /// once: if its trace comes back in time, it is that trace's. With the order in which they
+    /// went.
+    strays: BTreeMap<[u8; 16], usize>,
 }
 
 /// The sets that are not due yet.
@@ -40,14 +45,19 @@ pub struct Wheel {
     next_at: Instant,
     /// Capacity of a first set.
     expected: usize,
+    /// Ids of gone traces in all sets.
+    strays: usize,
 }
+
+/// An id and its place in a tree.
+const STRAY_BYTES: usize = 48;
 
 impl Wheel {
     /// The first tick is a second after `now`.
     #[must_use]
     pub fn new(now: Instant, wait: Duration, expected: usize) -> Self {
         let wait = wait.as_secs().max(1);
-        Self { sets: BTreeMap::new(), taken: 0, wait, next_at: now + TICK, expected }
+        Self { sets: BTreeMap::new(), taken: 0, wait, next_at: now + TICK, expected, strays: 0 }
     }
 
     /// When the next set is due.
@@ -74,20 +84,26 @@ impl Wheel {
         self.taken + wait.as_secs()
     }
 
-    /// Puts a trace into the set of tick `due`.
-    pub fn put(&mut self, due: u64, trace: Due) {
+    /// Puts the trace `id` into the set of tick `due`.
+    pub fn put(&mut self, due: u64, trace: Due, id: &[u8; 16]) {
         let expected = self.expected;
-        let traces = &mut self.set(due).traces;
-        if traces.capacity() == 0 {
-            traces.reserve(expected);
+        let set = self.sets.entry(due).or_default();
+        if set.traces.capacity() == 0 {
+            set.traces.reserve(expected);
         }
-        traces.push(trace);
+        if !set.strays.is_empty() {
+            self.strays -= usize::from(set.strays.remove(id).is_some());
+        }
+        set.traces.push(trace);
     }
 
     /// The trace is gone, its id stays in the set of tick `due`.
     pub fn leave_id(&mut self, due: u64, id: [u8; 16]) {
-        if due >= self.taken {
-            self.set(due).strays.push(id);
+        if due >= self.taken && due != NO_SET {
+            let strays = &mut self.set(due).strays;
+            let order = strays.len();
+            let is_new = strays.insert(id, order).is_none();
+            self.strays += usize::from(is_new);
         }
     }
 
@@ -104,7 +120,23 @@ impl Wheel {
         self.next_at = self.next_at + TICK;
         let set = self.sets.remove(&tick).unwrap_or_default();
         self.expected = set.traces.len();
-        (tick, set.traces, set.strays)
+        {
+            let strays = self.in_order(set.strays);
+            (tick, set.traces, strays)
+        }
+    }
+
+    fn in_order(&mut self, strays: BTreeMap<[u8; 16], usize>) -> Vec<[u8; 16]> {
+        self.strays -= strays.len();
+        let mut all: Vec<_> = strays.into_iter().collect();
+        all.sort_by_key(|(_, order)| *order);
+        all.into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// Bytes that ids of gone traces take.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        (self.strays * STRAY_BYTES) as u64
     }
 
     /// The oldest traces of the next set, a part of it: they will not be due again.
@@ -115,9 +147,14 @@ impl Wheel {
         Some((*tick, set.traces.drain(..part).collect()))
     }
 
-    /// The next set, before its time.
-    pub fn take_all_early(&mut self) -> Option<(u64, Vec<Due>)> {
-        self.sets.pop_first().map(|(tick, set)| (tick, set.traces))
+    /// The next set, before its time: no tick comes any more.
+    pub fn take_last(&mut self) -> Option<(u64, Vec<Due>, Vec<[u8; 16]>)> {
+        let (tick, set) = self.sets.pop_first()?;
+        self.taken = tick + 1;
+        Some({
+            let strays = self.in_order(set.strays);
+            (tick, set.traces, strays)
+        })
     }
 }
 
@@ -137,7 +174,7 @@ mod tests {
             [(2 * S, 3), (Duration::from_millis(2_900), 3), (S / 3, 2), (Duration::ZERO, 2)]
         {
             let mut wheel = Wheel::new(Instant(0), wait, 0);
-            wheel.put(wheel.due(), due(9));
+            wheel.put(wheel.due(), due(9), &[0; 16]);
             let ticks = (1..).find(|_| !wheel.take().1.is_empty()).unwrap();
             assert_eq!(ticks, want, "{wait:?}: the tick after, and so many more");
         }

@@ -214,7 +214,7 @@ pub(super) fn cost(bytes: bool, case: &Case<'_>) -> i64 {
 
 fn limit(at: usize, cost: i64, case: &Case<'_>) -> Vote {
     let bucket = &case.limiters.buckets[at];
-    match case.trace_state.and_then(|state| state.limits[at]) {
+    match case.trace_state.and_then(|state| state.limits.get(at).copied().flatten()) {
         None => keep_if(bucket.take(case.now, cost)),
         Some(_) if cost > bucket.burst() => Vote::NotSampled,
         Some(threshold) if threshold.keeps(case.randomness()) => Vote::Sampled(threshold),

@@ -150,9 +150,12 @@ impl Shard {
     pub(super) fn set_limits(&mut self, tick: &mut Tick) {
         let count = self.limiters.buckets.len();
         tick.limits = vec![None; count];
-        if !self.rules.gates.use_trace_state || count == 0 {
+        let others = &self.program.policies[self.program.drops..];
+        let any = others.iter().any(|policy| policy.node.limits_batches());
+        if !self.rules.gates.use_trace_state || !any {
             return;
         }
+
         let slots: Vec<u32> = tick.due[tick.next..]
             .iter()
             .filter(|due| self.is_due(tick, **due))
@@ -206,6 +209,12 @@ fn case<'a>(
 }
 
 impl crate::sample::policy::Node {
+    /// Whether it looks at all traces of a tick first.
+    fn limits_batches(&self) -> bool {
+        let is_limit = |node: &Self| matches!(node, Self::Limit { .. });
+        is_limit(self) || matches!(self, Self::And(subs) if subs.iter().any(is_limit))
+    }
+
     /// Sets the threshold of a limiter that stands alone or in an `and`, where only traces that
     /// pass the other parts count.
     fn set_limits<'a>(&'a self, cases: &mut [Case<'a>], limits: &mut [Option<Threshold>]) {

@@ -1,36 +1,32 @@
 //! Taking a request: every span is checked, then each is given to its trace (tailsampling 3.2).
 //!
-//! The collector takes each ResourceSpans trace by trace, so what it does once for such a batch
-//! (caches, root wait, size, span-ingest) is done here once per ResourceSpans and trace: at the
-//! first span of it, and when its last has come.
+//! Like the collector, a ResourceSpans is taken trace by trace, in the order in which they first
+//! appear in it: what a trace does to caches and map is done before the next is looked at, and the
+//! map is asked once for all spans of it.
 
-use super::{Leaving, Marks, Moment, Shard, State, Touch, Way};
+use super::lines::{Line, Place};
+use super::{Leaving, Marks, Moment, Shard, State, Way};
 use crate::otlp::span::{self, Facts, Found, NO_TRACE_ID};
 use crate::otlp::wire::{Extent, LEN, Reader};
-use crate::otlp::{Error, Index, Item, check, size};
+use crate::otlp::{self, Error, Index, check, size};
 use crate::sample::bits;
 use crate::sample::buffer::Origin;
 use crate::sample::fate::End;
 use crate::sample::intern::Interner;
 use crate::sample::program::Subject;
-use crate::sample::wheel::Due;
+use crate::sample::wheel::{Due, NO_SET};
 use crate::time::Instant;
 
-/// Late pieces by cache that one ResourceSpans gathers by trace; beyond, each span is a piece.
-const CACHED_MAX: usize = 64;
-
-/// A request, its index, and how far it is taken.
-struct Request<'a> {
+/// The ResourceSpans that is being taken.
+struct Batch<'a> {
     body: &'a [u8],
     moment: Moment,
+    index: &'a Index,
+    facts: &'a [Facts],
     found: &'a [Found],
-    /// Where resource and scope are kept, once a span needs them.
-    resource: Option<u32>,
-    scope: Option<u32>,
-    resource_fields: &'a [Extent],
-    scope_fields: &'a [Extent],
-    /// The trace of the span before.
-    last: Option<([u8; 16], u32, Way)>,
+    resource: &'a otlp::Resource,
+    /// Where its resource is kept, once a span needs it.
+    kept: Option<u32>,
 }
 
 impl Shard {
@@ -70,86 +66,64 @@ impl Shard {
         index: &Index,
         mine: impl Fn(&[u8; 16]) -> bool,
     ) {
-        let all_facts = std::mem::take(&mut self.ingest.facts);
+        let facts = std::mem::take(&mut self.ingest.facts);
         let found = std::mem::take(&mut self.ingest.found);
-        assert_eq!(all_facts.len(), index.items().len(), "this request was checked");
-        let mut facts = all_facts.iter();
+        assert_eq!(facts.len(), index.items().len(), "this request was checked");
+        let mut item = 0;
         for resource in index.resources() {
             self.ingest.batch = self.ingest.batch.wrapping_add(1);
-            self.ingest.touched.clear();
-            self.ingest.cached.clear();
-            let mut request = Request {
-                body,
-                moment,
-                found: &found,
-                resource: None,
-                scope: None,
-                resource_fields: index.others_of_resource(resource),
-                scope_fields: &[],
-                last: None,
-            };
-            for (_, scope) in index.scopes_of(resource) {
-                self.ingest.group = self.ingest.group.wrapping_add(1);
-                request.scope = None;
-                request.scope_fields = index.others_of_scope(scope);
-                for (item, facts) in index.items_of(scope).iter().zip(&mut facts) {
-                    let id = item.trace_id(body).unwrap_or(&NO_TRACE_ID);
-                    if mine(id) {
-                        self.take(&mut request, id, item, facts);
-                    }
-                }
+            let found = &found;
+            let facts = &facts;
+            let mut batch = Batch { body, moment, index, facts, found, resource, kept: None };
+            item = self.ingest.lines.cut(body, index, resource, item, &mine);
+            for line in 0..self.ingest.lines.len() {
+                self.take(&mut batch, line);
             }
-            self.end_batch(&request);
         }
-        (self.ingest.facts, self.ingest.found) = (all_facts, found);
+        (self.ingest.facts, self.ingest.found) = (facts, found);
     }
 
-    fn take(&mut self, request: &mut Request<'_>, id: &[u8; 16], item: &Item, facts: &Facts) {
-        self.stats.accepted += 1;
-        let (slot, way) = match request.last {
-            Some((last, slot, way)) if last == *id => (slot, way),
-            _ => self.way(request.moment.now, id),
-        };
-        request.last = Some((*id, slot, way));
+    /// Takes the spans of one trace.
+    fn take(&mut self, batch: &mut Batch<'_>, line: usize) {
+        let Line { id, spans, .. } = *self.ingest.lines.get(line);
+        self.stats.accepted += u64::from(spans);
+        let (slot, way) = self.way(batch.moment.now, &id);
         match way {
-            Way::Wait | Way::Follow => self.append(request, item, facts, slot, way),
-            Way::Release => {
-                self.stats.early_releases[0] += 1;
-                self.append(request, item, facts, slot, way);
+            Way::Wait | Way::Follow => {}
+            Way::Release => self.stats.early_releases[0] += u64::from(spans),
+            Way::Discard => {
+                self.stats.dropped += u64::from(spans);
+                return;
             }
-            Way::Discard => self.stats.dropped += 1,
             Way::Forget => {
-                self.stats.early_releases[1] += 1;
-                self.stats.dropped += 1;
+                self.stats.early_releases[1] += u64::from(spans);
+                self.stats.dropped += u64::from(spans);
+                return;
             }
+        }
+        let mut sum = Sum::default();
+        let mut next = self.ingest.lines.first(line);
+        while let Some(place) = next {
+            next = self.ingest.lines.after(place);
+            let place = self.ingest.lines.place(place);
+            self.append(batch, place, slot, way, &mut sum);
+        }
+        if way == Way::Wait {
+            self.end(batch, slot, sum);
         }
     }
 
-    /// What becomes of the spans of trace `id` in this ResourceSpans.
+    /// What becomes of the spans that a ResourceSpans brings for trace `id`.
     fn way(&mut self, now: Instant, id: &[u8; 16]) -> (u32, Way) {
-        let found = self.traces.find(id);
-        if let Some(slot) = found
-            && self.traces.get(slot).batch == self.ingest.batch
-        {
-            let touch = &self.ingest.touched[self.traces.get(slot).touch as usize];
-            return (touch.slot, touch.way);
-        }
-        if let Some((_, slot)) = self.ingest.cached.iter().find(|(cached, _)| cached == id) {
-            return (*slot, Way::Release);
-        }
         if let Some(decision) = self.sampled.get(id) {
             let marks = Marks { policy: decision.policy, cached: true, ..Marks::default() };
-            let slot = self.piece(now, id, marks);
-            if self.ingest.cached.len() < CACHED_MAX {
-                self.ingest.cached.push((*id, slot));
-            }
-            return (slot, Way::Release);
+            return (self.piece(now, id, marks), Way::Release);
         }
         if self.not_sampled.get(id).is_some() {
             return (u32::MAX, Way::Forget);
         }
-        match found {
-            None => self.new_trace(now, id),
+        match self.traces.find(id) {
+            None => (self.new_trace(now, id), Way::Wait),
             Some(slot) => self.old_trace(now, slot),
         }
     }
@@ -172,7 +146,7 @@ impl Shard {
         new.len() as u64 <= self.census.max().saturating_sub(self.census.waiting())
     }
 
-    fn new_trace(&mut self, now: Instant, id: &[u8; 16]) -> (u32, Way) {
+    fn new_trace(&mut self, now: Instant, id: &[u8; 16]) -> u32 {
         if self.census.is_full() {
             self.make_room(now);
         }
@@ -185,12 +159,11 @@ impl Shard {
         let trace = self.traces.get_mut(slot);
         trace.due = due;
         let generation = trace.generation;
-        self.wheel.put(due, Due { slot, generation });
-        self.touch(slot, slot, Way::Wait);
-        (slot, Way::Wait)
+        self.wheel.put(due, Due { slot, generation }, id);
+        slot
     }
 
-    /// A batch for a trace in the map.
+    /// More spans for a trace in the map.
     fn old_trace(&mut self, now: Instant, slot: u32) -> (u32, Way) {
         let (trace, holds) = self.traces.with_bits(slot);
         let (id, state, decided_at) = (trace.id, trace.state, trace.decided_at);
@@ -200,37 +173,16 @@ impl Shard {
                 holds.fill(0);
                 trace.times = crate::sample::program::Times::default();
             }
-            self.touch(slot, slot, Way::Wait);
             return (slot, Way::Wait);
         }
         if decided_at != Instant(0) {
             self.stats.late_age.record(now.since(decided_at).as_secs());
         }
         if state == State::Sampled {
-            let piece = self.piece(now, &id, Marks::default());
-            self.touch(slot, piece, Way::Follow);
-            return (piece, Way::Follow);
+            return (self.piece(now, &id, Marks::default()), Way::Follow);
         }
         self.stats.late_dropped += u64::from(state == State::Dropped);
-        self.touch(slot, slot, Way::Discard);
         (slot, Way::Discard)
-    }
-
-    /// Remembers the way of trace `slot` in this ResourceSpans; its spans go to record `target`.
-    fn touch(&mut self, slot: u32, target: u32, way: Way) {
-        let touch = Touch {
-            slot: target,
-            generation: self.traces.get(target).generation,
-            way,
-            has_root: false,
-            size: 0,
-            group_size: 0,
-            group: 0,
-        };
-        let trace = self.traces.get_mut(slot);
-        trace.batch = self.ingest.batch;
-        trace.touch = u32::try_from(self.ingest.touched.len()).expect("fewer than spans");
-        self.ingest.touched.push(touch);
     }
 
     /// A record for late spans, which leave on their own.
@@ -241,37 +193,31 @@ impl Shard {
         slot
     }
 
-    fn append(
-        &mut self,
-        request: &mut Request<'_>,
-        item: &Item,
-        facts: &Facts,
-        slot: u32,
-        way: Way,
-    ) {
-        let body = request.body;
-        let origin = self.origin(request);
-        let content = span::content(body, item.field);
+    fn append(&mut self, batch: &mut Batch<'_>, place: Place, slot: u32, way: Way, sum: &mut Sum) {
+        let body = batch.body;
+        let origin = self.origin(batch, place.scope);
+        let facts = &batch.facts[place.item as usize];
+        let field = batch.index.items()[place.item as usize].field;
         let (trace, holds) = self.traces.with_bits(slot);
         trace.spans = trace.spans.saturating_add(1);
         if way == Way::Wait {
             let resource = self.resources.get(origin.resource);
             bits::add(holds, &resource.holds);
             let (first, end) = facts.found;
+            let content = span::content(body, field).of(body);
             let subject = Subject {
                 body,
                 facts,
-                found: &request.found[first as usize..end as usize],
+                found: &batch.found[first as usize..end as usize],
                 resource: resource.content(),
                 scope: self.scopes.get(origin.scope).content(),
-                span: content.of(body),
+                span: content,
             };
-            self.program.ask_span(&subject, request.moment.unix_nanos, holds);
+            self.program.ask_span(&subject, batch.moment.unix_nanos, holds);
             self.program.ask_times(&mut trace.times, facts, holds);
-            let touch = &mut self.ingest.touched[trace.touch as usize];
-            touch.has_root |= facts.is_root;
+            sum.has_root |= facts.is_root;
             if self.program.needs_size {
-                touch.add(origin, size::field(size::span(content.of(body))), || {
+                sum.add(origin, size::field(size::span(content)), || {
                     self.scopes.get(origin.scope).size
                 });
             }
@@ -279,8 +225,8 @@ impl Shard {
                 self.states.read(slot, facts.trace_state.of(body));
             }
         }
-        let field = item.field.of(body);
-        let (at, new_run) = self.buffer.append(field, origin, trace.tail, slot, trace.due);
+        let before = trace.tail;
+        let (at, new_run) = self.buffer.append(field.of(body), origin, before, slot, trace.due);
         trace.tail = at;
         if way != Way::Wait {
             self.buffer.pin(at);
@@ -290,13 +236,14 @@ impl Shard {
         }
     }
 
-    /// Where the span at hand comes from.
-    fn origin(&mut self, request: &mut Request<'_>) -> Origin {
-        let body = request.body;
+    /// Where a span of the scope at `scope`, counted within the ResourceSpans, comes from.
+    fn origin(&mut self, batch: &mut Batch<'_>, scope: u32) -> Origin {
+        let body = batch.body;
         let sized = self.program.needs_size;
         let Self { resources, scopes, ingest, program, .. } = self;
-        let resource = *request.resource.get_or_insert_with(|| {
-            let fields = joined(body, request.resource_fields, &mut ingest.fields);
+        let resource = *batch.kept.get_or_insert_with(|| {
+            let extents = batch.index.others_of_resource(batch.resource);
+            let fields = joined(body, extents, &mut ingest.fields);
             resources.find(fields).unwrap_or_else(|| {
                 let at = resources.add(fields, vec![0; program.words].into(), 0);
                 let envelope = resources.get_mut(at);
@@ -307,8 +254,10 @@ impl Shard {
                 at
             })
         });
-        let scope = *request.scope.get_or_insert_with(|| {
-            let fields = joined(body, request.scope_fields, &mut ingest.fields);
+        let known = &mut ingest.lines.scopes[scope as usize];
+        let scope = *known.kept.get_or_insert_with(|| {
+            let extents = batch.index.others_of_scope(&batch.index.scopes()[known.at as usize]);
+            let fields = joined(body, extents, &mut ingest.fields);
             scopes.find(fields).unwrap_or_else(|| {
                 let at = scopes.add(fields, Box::default(), 0);
                 let envelope = scopes.get_mut(at);
@@ -318,43 +267,30 @@ impl Shard {
                 at
             })
         });
-        Origin { resource, scope, batch: ingest.batch, group: ingest.group }
+        Origin { resource, scope, batch: ingest.batch, group: known.group }
     }
 
-    /// The ResourceSpans is taken; what is to be done once per trace of it.
-    fn end_batch(&mut self, request: &Request<'_>) {
-        let mut touched = std::mem::take(&mut self.ingest.touched);
-        for touch in &mut touched {
-            let valid = self.traces.get(touch.slot).generation == touch.generation;
-            // Pushed out since, by another trace of the same ResourceSpans.
-            if valid && touch.way == Way::Wait && self.is_undecided(touch.slot) {
-                self.end_touch(request, touch);
-            }
-        }
-        self.ingest.touched = touched;
-    }
-
-    fn end_touch(&mut self, request: &Request<'_>, touch: &mut Touch) {
-        let slot = touch.slot;
+    /// All spans of a trace in this ResourceSpans are taken.
+    fn end(&mut self, batch: &Batch<'_>, slot: u32, mut sum: Sum) {
         if let Some(wait) = self.rules.after_root
-            && touch.has_root
+            && sum.has_root
         {
             self.hasten_for_root(slot, wait);
         }
         if self.program.needs_size {
-            let resource = request.resource.map_or(0, |at| self.resources.get(at).size);
-            let size = touch.whole() + resource;
+            let resource = batch.kept.map_or(0, |at| self.resources.get(at).size);
+            let size = sum.whole() + resource;
             let trace = self.traces.get_mut(slot);
             trace.size += size;
             let around = u32::try_from(size::field(size) - size).unwrap_or(0);
             trace.envelopes_size = trace.envelopes_size.saturating_add(around);
             let max = self.rules.trace_bytes_max;
             if max > 0 && trace.size > max {
-                return self.too_large(request.moment.now, slot);
+                return self.too_large(batch.moment.now, slot);
             }
         }
         if self.rules.span_ingest {
-            self.judge_batch(request.moment, slot);
+            self.judge_batch(batch.moment, slot);
         }
     }
 
@@ -363,8 +299,8 @@ impl Shard {
         let trace = self.traces.get_mut(slot);
         if due < trace.due {
             trace.due = due;
-            let generation = trace.generation;
-            self.wheel.put(due, Due { slot, generation });
+            let (id, generation) = (trace.id, trace.generation);
+            self.wheel.put(due, Due { slot, generation }, &id);
         }
     }
 
@@ -374,7 +310,9 @@ impl Shard {
         self.stats.lost.too_large += self.spans_of(slot);
         self.forget_spans(slot, true);
         self.census.decide();
-        self.traces.get_mut(slot).state = State::NotSampled;
+        let trace = self.traces.get_mut(slot);
+        // Its id is taken out of its set.
+        (trace.state, trace.due) = (State::NotSampled, NO_SET);
         self.remember_not_sampled(now, slot, None, false);
     }
 
@@ -405,7 +343,18 @@ impl Shard {
     }
 }
 
-impl Touch {
+/// What a ResourceSpans adds to a trace.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    has_root: bool,
+    /// Bytes of its ScopeSpans so far, as the collector counts.
+    size: u64,
+    /// Of the one at hand, whose number is `group`; 0 is none.
+    group_size: u64,
+    group: u32,
+}
+
+impl Sum {
     /// One more span, of this size with tag and length.
     fn add(&mut self, origin: Origin, span: u64, scope: impl FnOnce() -> u64) {
         if self.group != origin.group {

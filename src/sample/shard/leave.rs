@@ -81,7 +81,7 @@ impl Shard {
     pub(super) fn judge_batch(&mut self, moment: Moment, slot: u32) {
         self.traces.get_mut(slot).decided_at = moment.now;
         let Some(mut verdict) = self.judge_part(moment, slot) else { return };
-        verdict.marks.batch = Some(self.traces.get(slot).batch);
+        verdict.marks.last_only = true;
         self.carry_out(moment.now, slot, verdict, Timing::InSet);
     }
 
@@ -134,8 +134,8 @@ impl Shard {
         if attributes.is_empty() && threshold.is_none() {
             return;
         }
-        let last = marks.batch.is_some();
-        let unparseable = mark::mark(self.gather.bytes_mut(), &attributes, threshold, last);
+        let last_only = marks.last_only;
+        let unparseable = mark::mark(self.gather.bytes_mut(), &attributes, threshold, last_only);
         self.stats.unparseable_states += unparseable;
     }
 }

@@ -86,16 +86,19 @@ impl Shard {
             limits: Vec::new(),
         };
         self.set_limits(&mut tick);
+        self.decide_strays(&mut tick);
+        self.tick = Some(tick);
+    }
+
+    /// Ids whose traces went before their time; some have come back (tailsampling 3.4).
+    fn decide_strays(&mut self, tick: &mut Tick) {
         for id in std::mem::take(&mut tick.strays) {
             match self.traces.find(&id) {
                 None => self.stats.dropped_too_early += 1,
-                Some(slot) if self.is_undecided(slot) => {
-                    self.decide(&tick, slot, Timing::InSet);
-                }
+                Some(slot) if self.is_undecided(slot) => self.decide(tick, slot, Timing::InSet),
                 Some(_) => {}
             }
         }
-        self.tick = Some(tick);
     }
 
     fn decide_some(&mut self, tick: &mut Tick) {
@@ -130,7 +133,7 @@ impl Shard {
         let verdict = Verdict { outcome: Outcome::NotSampled, marks: Marks::default() };
         self.carry_out(now, slot, verdict, timing);
         if self.traces.get(slot).in_map {
-            self.remove(now, slot, false);
+            self.remove(now, slot, timing == Timing::InSet);
         }
     }
 
@@ -189,8 +192,8 @@ impl Shard {
     /// The end: everything that waits is decided now, or given up, as the options say. The caller
     /// polls until it is idle.
     pub fn finish(&mut self, moment: Moment) {
-        while let Some((number, due)) = self.wheel.take_all_early() {
-            let (strays, limits) = (Vec::new(), Vec::new());
+        while let Some((number, due, strays)) = self.wheel.take_last() {
+            let limits = Vec::new();
             let mut tick =
                 Tick { number, moment, early: false, due, next: 0, decided: 0, strays, limits };
             if self.rules.drop_pending {
@@ -198,10 +201,12 @@ impl Shard {
                 continue;
             }
             self.set_limits(&mut tick);
+            self.decide_strays(&mut tick);
             while tick.next < tick.due.len() {
                 self.decide_some(&mut tick);
             }
         }
+        self.stats.traces_at_tick = self.traces.len() as u64;
         self.tidy();
     }
 

@@ -120,7 +120,9 @@ impl Oracle {
     /// One policy after the other, until one of them ends it.
     fn ask_all(&mut self, policies: &mut [Evaluator], votes: &mut Votes, trace: &mut Trace) {
         let first_match = self.options.sample_on_first_match;
-        self.lag += self.deciding;
+        if !policies.is_empty() {
+            self.lag += self.deciding;
+        }
         let (mut around, counts) = self.surroundings();
         for policy in policies {
             match votes.ask(policy, trace, &mut around, counts) {
