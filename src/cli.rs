@@ -12,7 +12,7 @@ use crate::replay;
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Show the router at work in one process, for this long.
+    /// Show both tiers at work in one process, for this long.
     Demo {
         /// How long traffic is sent.
         duration: Duration,
@@ -49,7 +49,8 @@ pub enum Inspection {
         It reads the configuration of an OpenTelemetry Collector (otlp receivers, memory_limiter, \
         batch and tail_sampling processors, load_balancing, otlp_grpc, file, debug and nop \
         exporters) and does the same with it, on the same backends. Without arguments it shows \
-        itself at work: traffic, router and backends in one process, on loopback, for ten seconds.",
+        itself at work: traffic, router, samplers and store in one process, on loopback, for ten \
+        seconds.",
     after_help = "Examples:\n  \
         tracemill                                    the demonstration\n  \
         tracemill --config router.yaml               run, as the collector would\n  \
@@ -69,14 +70,15 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Subcommands {
-    /// Show the router at work: traffic, router and backends in one process, on loopback.
+    /// Show both tiers at work: traffic, router, two samplers and a store in one process.
     ///
-    /// Once a second a table, at the end the proof: what was sent arrived, and no trace was split.
-    /// Exit code 1 if the proof fails.
+    /// Once a second a table, at the end the proof: no trace was split, each verdict is that of a
+    /// naive judge, what is kept arrived whole and once. Exit code 1 if the proof fails.
     Demo {
         /// How long to send traffic.
         #[arg(long = "for", value_name = "DURATION", default_value = "10s")]
-        #[arg(value_parser = duration)]
+        #[arg(allow_hyphen_values = true)]
+        #[arg(value_parser = demo_duration)]
         duration: Duration,
         /// Spans per second [default: 50000 for each CPU, at most 100000]
         #[arg(long, value_name = "SPANS", value_parser = clap::value_parser!(u32).range(1..))]
@@ -286,6 +288,15 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn demo_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        short if short < Duration::from_secs(1) => {
+            Err(format!("{text:?} is too short to show anything, write at least 1s"))
+        }
+        long => Ok(long),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -349,6 +360,8 @@ mod tests {
         assert_eq!(all, Command::Run(want));
         for line in [
             "tracemill demo --for 10",
+            "tracemill demo --for 0s",
+            "tracemill demo --for 999ms",
             "tracemill demo --rate 0",
             "tracemill nonsense",
             "tracemill test",

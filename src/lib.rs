@@ -27,7 +27,7 @@
 //! - [`sampler`]: ROLE. The tail sampler of a pipeline on one core, likewise.
 //! - [`runtime`]: what a core is: executor, pinning, clock, mailbox, leases, timers, drain.
 //! - [`telemetry`], [`time`]: leaves. Metric names, pages and log lines; time as a value.
-//! - [`demo`]: ROLE. Traffic, router and endpoints in one process, with a proof.
+//! - [`demo`]: ROLE. Traffic, router, two samplers and store in one process, with a proof.
 //! - [`policy_test`], [`replay`]: ROLES. Policies in simulated time: on traces that a file
 //!   names, and on traffic that was recorded.
 //! - [`testing`]: seeded workloads. The data path does not name it.

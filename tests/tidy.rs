@@ -43,11 +43,13 @@ const ROOMS: &[(&str, Kind, &[&str])] = &[
         &[
             "control",
             "router",
+            "sampler",
             "testing",
             "config",
             "rpc",
             "net",
             "runtime",
+            "sample",
             "route",
             "otlp",
             "telemetry",

@@ -1,4 +1,5 @@
-//! Backends: gRPC servers on a core of their own that show every request to the [`Judge`].
+//! Endpoints of the store, one for each sampler: gRPC servers on a core of their own that show
+//! every request to the [`Store`].
 
 use std::cell::Cell;
 use std::net::TcpStream;
@@ -10,13 +11,12 @@ use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::judge::Judge;
+use super::store::Store;
 use crate::net::Stream;
 use crate::otlp::{Signal, reply};
 use crate::rpc::grpc_server::{self, Server};
 use crate::rpc::service::{Call, Service};
 use crate::rpc::{GrpcServerOptions, Status};
-use crate::runtime::clock;
 use crate::runtime::drain::Drain;
 use crate::runtime::executor::{self, Seat};
 use crate::runtime::lease::{Lease, Limit, Purse};
@@ -35,7 +35,7 @@ enum Message {
 
 /// The endpoints, from outside. They end when this is dropped.
 pub(super) struct Endpoints {
-    judge: Arc<Mutex<Judge>>,
+    store: Arc<Mutex<Store>>,
     inbox: Sender<Message>,
     /// Accepts connections for as long as it lives.
     _doors: JoinSet<()>,
@@ -45,23 +45,23 @@ impl Endpoints {
     /// Serves the sockets, the first of them as endpoint 0.
     pub(super) fn start(
         sockets: Vec<std::net::TcpListener>,
-        judge: Judge,
+        store: Store,
     ) -> std::io::Result<Self> {
-        let judge = Arc::new(Mutex::new(judge));
+        let store = Arc::new(Mutex::new(store));
         let (inbox, messages) = mailbox(INBOX_MAX);
         let seat = Seat { name: "demo-endpoints".into(), cpu: None, spin: Duration::ZERO };
-        let (seen, count) = (Arc::clone(&judge), sockets.len());
+        let (seen, count) = (Arc::clone(&store), sockets.len());
         executor::spawn(seat, move || serve(seen, count, messages))?;
         let mut doors = JoinSet::new();
         for (endpoint, socket) in (0u8..).zip(sockets) {
             doors.spawn(accept(TcpListener::from_std(socket)?, endpoint, inbox.clone()));
         }
-        Ok(Self { judge, inbox, _doors: doors })
+        Ok(Self { store, inbox, _doors: doors })
     }
 
     /// What has arrived.
-    pub(super) fn judge(&self) -> MutexGuard<'_, Judge> {
-        lock(&self.judge)
+    pub(super) fn store(&self) -> MutexGuard<'_, Store> {
+        lock(&self.store)
     }
 }
 
@@ -72,26 +72,26 @@ impl Drop for Endpoints {
     }
 }
 
-fn lock(judge: &Mutex<Judge>) -> MutexGuard<'_, Judge> {
-    judge.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(store: &Mutex<Store>) -> MutexGuard<'_, Store> {
+    store.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn accept(listener: TcpListener, endpoint: u8, inbox: Sender<Message>) {
     while let Ok((socket, _)) = listener.accept().await {
         let Ok(socket) = socket.into_std() else { continue };
         if inbox.send(Message::Connection { endpoint, socket }).is_err() {
-            tracing::warn!("A backend of the demonstration refuses a connection.");
+            tracing::warn!("The demonstration's store refuses a connection.");
         }
     }
 }
 
 /// The core: all endpoints, until it is told to stop.
-async fn serve(judge: Arc<Mutex<Judge>>, count: usize, mut inbox: Receiver<Message>) {
+async fn serve(store: Arc<Mutex<Store>>, count: usize, mut inbox: Receiver<Message>) {
     let memory = Purse::new(Lease::new(Limit::new(MEMORY_BYTES_MAX), 1 << 20));
     let connections = Rc::new(Cell::new(0));
     let server = |number| {
         Rc::new(Server {
-            service: Endpoint { number, judge: Arc::clone(&judge) },
+            service: Endpoint { number, store: Arc::clone(&store) },
             options: GrpcServerOptions::default(),
             memory: memory.clone(),
             windows_bytes: 64 << 20,
@@ -105,7 +105,7 @@ async fn serve(judge: Arc<Mutex<Judge>>, count: usize, mut inbox: Receiver<Messa
         let server = Rc::clone(&servers[usize::from(endpoint)]);
         executor::detach(async move {
             if let Err(e) = grpc_server::serve(stream, server).await {
-                tracing::debug!("A connection of a demonstration's backend ended: {e}");
+                tracing::debug!("A connection of the demonstration's store ended: {e}");
             }
         });
     }
@@ -114,7 +114,7 @@ async fn serve(judge: Arc<Mutex<Judge>>, count: usize, mut inbox: Receiver<Messa
 /// One endpoint.
 struct Endpoint {
     number: u8,
-    judge: Arc<Mutex<Judge>>,
+    store: Arc<Mutex<Store>>,
 }
 
 impl Service for Endpoint {
@@ -127,7 +127,7 @@ impl Service for Endpoint {
     }
 
     async fn call(&self, call: Call) -> Result<Bytes, Status> {
-        lock(&self.judge).request(self.number, &call.message, clock::unix_nanos());
+        lock(&self.store).request(self.number, &call.message);
         Ok(Bytes::from_static(reply::FULL_SUCCESS))
     }
 }

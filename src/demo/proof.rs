@@ -1,17 +1,13 @@
-//! The summary: what the router promises, checked against what was sent and what arrived.
+//! The summary: what both tiers promise, checked against what was sent and what arrived.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
-use hdrhistogram::Histogram;
-
+use super::book::Sums;
 use super::generator::Sent;
-use super::judge::{Judge, histogram};
-use super::seen;
+use super::nodes::Census;
+use super::store::Store;
 use super::table::{count, quantile};
-use crate::otlp::Signal;
-use crate::router::snapshot::Snapshot;
-use crate::rpc::service::Transport;
+use hdrhistogram::Histogram;
 
 /// One promise.
 #[derive(Debug)]
@@ -21,172 +17,225 @@ struct Claim {
     text: String,
 }
 
-/// The router's own counters, summed over cores, in spans.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counters {
-    pub accepted: u64,
-    pub refused: u64,
-    /// By endpoint: offered, sent, failed, in flight.
-    pub lanes: Vec<[u64; 4]>,
-}
-
-impl Counters {
-    /// `addresses` are the endpoints in the order of their numbers.
-    pub(super) fn of(snapshots: &[Snapshot], addresses: &[String]) -> Self {
-        let mut sums = Self { lanes: vec![[0; 4]; addresses.len()], ..Self::default() };
-        for snapshot in snapshots {
-            for (_, received) in &snapshot.received {
-                let received = &received[Transport::Grpc as usize][Signal::Traces as usize];
-                sums.accepted += received.accepted;
-                sums.refused += received.refused;
-            }
-            for lane in &snapshot.lanes {
-                let Some(at) = addresses.iter().position(|a| *a == lane.endpoint) else { continue };
-                let stats = &lane.stats;
-                let counts = [stats.offered, stats.sent, stats.lost(), lane.held_items];
-                sums.lanes[at].iter_mut().zip(counts).for_each(|(sum, n)| *sum += n);
-            }
-        }
-        sums
-    }
-
-    /// Spans that the router holds.
-    pub(super) fn in_flight(&self) -> u64 {
-        self.lanes.iter().map(|lane| lane[3]).sum()
-    }
-
-    fn total(&self) -> [u64; 4] {
-        let column = |at| self.lanes.iter().map(|lane: &[u64; 4]| lane[at]).sum();
-        [column(0), column(1), column(2), column(3)]
-    }
-}
-
 /// What is known when everything has ended.
 #[derive(Debug)]
 pub(super) struct Outcome<'a> {
     pub sent: &'a Sent,
-    pub judge: &'a Judge,
-    pub counters: &'a Counters,
-    /// Spans that the router gave up when it was shut down.
-    pub abandoned: u64,
-    /// CPU time of the data cores.
-    pub cpu: Duration,
+    /// The account of every round.
+    pub sums: &'a Sums,
+    pub store: &'a Store,
+    pub census: &'a Census,
+    /// All hops.
+    pub hop: &'a Histogram<u64>,
 }
 
 impl Outcome<'_> {
     /// The summary, and whether every promise was kept.
     pub(super) fn prove(&self) -> (String, bool) {
-        let claims = [self.spans(), self.traces(), self.placement(), self.conservation()];
+        let claims = [
+            self.spans(),
+            self.traces(),
+            self.placement(),
+            self.verdicts(),
+            self.kept(),
+            self.late(),
+            self.router(),
+            self.samplers(),
+            self.exporters(),
+        ];
         let holds = claims.iter().all(|claim| claim.holds);
         let mut out = String::from("\nThe proof\n");
         for claim in &claims {
             let mark = if claim.holds { "ok" } else { "WRONG" };
             _ = writeln!(out, "  {mark:<5} {:<10} {}", claim.name, claim.text);
         }
-        self.balance(&mut out);
+        self.cost(&mut out);
         if let Some(trouble) = &self.sent.trouble {
             _ = writeln!(out, "  The first trouble that a client had: {trouble}");
         }
-        out.push_str(if holds { "Every promise was kept.\n" } else { "A promise was BROKEN.\n" });
+        let wrong: Vec<_> = claims.iter().filter(|c| !c.holds).map(|c| c.name).collect();
+        match holds {
+            true => out.push_str("Every promise was kept.\n"),
+            false => _ = writeln!(out, "A promise was BROKEN: {}.", wrong.join(", ")),
+        }
         (out, holds)
     }
 
+    /// Every span that was sent came to a sampler.
     fn spans(&self) -> Claim {
-        let (sent, judge) = (self.sent, self.judge);
-        let same = sent.digest == judge.digest;
-        let holds = sent.spans > 0 && sent.spans == judge.spans() && same && judge.unreadable == 0;
-        let (a, b) = (whole(sent.spans), whole(judge.spans()));
-        let mut text = format!("sent {a} {} received {b}", if holds { "=" } else { "against" });
-        match (same, sent.refused) {
-            (true, _) => text.push_str(", the very same ones (checksum over their ids)"),
-            (false, 0) => text.push_str(", and not the same ones (checksum over their ids)"),
-            (false, refused) => _ = write!(text, ", {} were refused", whole(refused)),
-        }
-        if judge.unreadable > 0 {
-            _ = write!(text, ", {} cannot be read", whole(judge.unreadable));
-        }
+        let (sent, refused) = (self.sent.spans, self.sent.refused);
+        let taken = self.census.sampling().accepted;
+        let holds = sent > 0 && sent == taken && refused == 0;
+        let sign = if sent == taken { "=" } else { "against" };
+        let text = format!(
+            "sent {} {sign} taken by the samplers {}; refused {}",
+            whole(sent),
+            whole(taken),
+            whole(refused)
+        );
         Claim { holds, name: "spans", text }
     }
 
+    /// A trace in two samplers would be counted by both.
     fn traces(&self) -> Claim {
-        let (sent, judge) = (self.sent.traces, self.judge);
-        let holds = sent == judge.traces && judge.split == 0;
-        let text = format!(
-            "sent {} {} seen {}, of them split over endpoints: {}",
+        let (sent, seen) = (self.sent.traces, self.census.sampling().new_traces);
+        let holds = sent == seen && sent == self.sums.traces;
+        let mut text = format!(
+            "sent {} {} seen {}, of them split over samplers: {}",
             whole(sent),
-            if sent == judge.traces { "=" } else { "against" },
-            whole(judge.traces),
-            whole(judge.split)
+            if sent == seen { "=" } else { "against" },
+            whole(seen),
+            whole(seen.saturating_sub(sent))
         );
+        if sent != self.sums.traces {
+            _ = write!(text, "; answered {}", whole(self.sums.traces));
+        }
         Claim { holds, name: "traces", text }
     }
 
+    /// Each sampler has what the ring gives it, by count; at the store each trace is looked at.
     fn placement(&self) -> Claim {
-        let wrong = self.judge.misplaced;
-        let text =
-            format!("spans at another endpoint than the ring's own answer: {}", whole(wrong));
-        Claim { holds: wrong == 0, name: "placement", text }
+        let has = self.census.samplers.iter().map(|s| [s.sampling.new_traces, s.sampling.accepted]);
+        let holds = has.eq(self.sums.homes.iter().copied()) && self.sums.misplaced == 0;
+        let shares = self.sums.homes.iter().map(|home| whole(home[0]));
+        let text = format!(
+            "{} sampler has the traces of the ring's own answer: {}; strays {}",
+            if holds { "each" } else { "NOT each" },
+            shares.collect::<Vec<_>>().join(" + "),
+            whole(self.sums.misplaced)
+        );
+        Claim { holds, name: "placement", text }
     }
 
-    /// The router's own counters add up, and agree with what was seen from outside.
-    fn conservation(&self) -> Claim {
-        let counters = self.counters;
-        let [offered, sent, failed, in_flight] = counters.total();
-        let arrived = self.judge.tallies().iter().map(|t| t.spans);
-        let each = counters.lanes.iter().zip(arrived).all(|(&[offered, sent, failed, held], n)| {
-            offered == sent + failed + held && sent == n
-        });
-        let holds = each
-            && counters.accepted == self.sent.acknowledged
-            && counters.refused == self.sent.refused
-            && counters.accepted == offered
-            && failed + in_flight + self.abandoned == 0;
+    fn verdicts(&self) -> Claim {
+        let sums = self.sums;
+        let all = sums.stalled + sums.skipped == 0;
+        let votes = !all || sums.votes == self.census.sampling().votes;
+        let holds = sums.judged > 0 && sums.wrong == 0 && votes;
+        let mut text = format!(
+            "a naive oracle judged {} traces again; other verdicts: {}",
+            whole(sums.judged),
+            whole(sums.wrong)
+        );
+        if all {
+            text.push_str(if votes { ", other votes: 0" } else { ", OTHER VOTES" });
+        }
+        if sums.stalled > 0 {
+            _ = write!(text, "; {} while the machine hung", whole(sums.stalled));
+        }
+        if sums.skipped > 0 {
+            _ = write!(text, "; {} were too many", whole(sums.skipped));
+        }
+        Claim { holds, name: "verdicts", text }
+    }
+
+    /// Kept traces are at the store, whole and once; nothing else is.
+    fn kept(&self) -> Claim {
+        let [traces, spans] = self.sums.kept;
+        let (store, broken) = (self.store, self.sums.broken);
+        let came: u64 = store.spans.iter().sum();
+        let odd = store.unreadable + store.forgotten + store.left();
+        let holds = broken == 0 && odd == 0 && came == spans;
+        let mut text = format!(
+            "received {} {} spans of {} kept traces, whole and once; torn {broken}",
+            whole(came),
+            if came == spans { "=" } else { "against" },
+            whole(traces),
+        );
+        if odd > 0 {
+            _ = write!(text, "; {} that were not sent, or cannot be read", whole(odd));
+        }
+        Claim { holds, name: "store", text }
+    }
+
+    fn late(&self) -> Claim {
+        let [kept, dropped] = self.sums.late;
+        let holds = kept + dropped == self.sent.late;
+        let text = format!(
+            "of {} spans after the decision {} followed a kept trace, {} a dropped one",
+            whole(self.sent.late),
+            whole(kept),
+            whole(dropped)
+        );
+        Claim { holds, name: "late", text }
+    }
+
+    /// The router's own counters add up, and agree with those before and behind it.
+    fn router(&self) -> Claim {
+        let router = &self.census.router;
+        let [offered, sent, failed, in_flight] = router.total();
+        let samplers = self.census.samplers.iter().map(|s| s.accepted);
+        let holds = router.lanes_hold()
+            && router.accepted == self.sent.acknowledged
+            && router.refused == self.sent.refused
+            && router.accepted == offered
+            && router.lanes.iter().map(|lane| lane[1]).eq(samplers)
+            && failed + in_flight + self.census.abandoned == 0;
         let text = format!(
             "accepted {} = sent {} + failed {} + in flight {}; refused {}",
-            whole(counters.accepted),
+            whole(router.accepted),
             whole(sent),
             whole(failed),
-            whole(in_flight + self.abandoned),
-            whole(counters.refused)
+            whole(in_flight),
+            whole(router.refused)
         );
-        Claim { holds, name: "counters", text }
+        Claim { holds, name: "router", text }
     }
 
-    fn balance(&self, out: &mut String) {
-        let tallies = self.judge.tallies();
-        let shares: Vec<f64> = (0..tallies.len()).map(|n| self.judge.ring_share(n)).collect();
-        let spans: Vec<f64> = tallies.iter().map(|t| t.spans as f64).collect();
-        _ = writeln!(
-            out,
-            "        balance    hottest endpoint {:.2} x the mean, {:.2} x by the ring's shares",
-            hottest(&spans),
-            hottest(&shares)
+    fn samplers(&self) -> Claim {
+        let samplers = &self.census.samplers;
+        let all = self.census.sampling();
+        let holds = all.lost + all.buffered == 0
+            && samplers.iter().all(|s| s.sampling.holds() && s.accepted == s.sampling.accepted);
+        let text = format!(
+            "accepted {} = kept {} + dropped {} + lost {} + buffered {}",
+            whole(all.accepted),
+            whole(all.kept),
+            whole(all.dropped),
+            whole(all.lost),
+            whole(all.buffered)
         );
-        let mut hop: Histogram<u64> = histogram();
-        tallies.iter().for_each(|t| _ = hop.add(&t.hop));
-        _ = writeln!(
-            out,
-            "        cost       {} ns of router CPU per span; hop p50 {}, p99 {}",
-            whole(nanos_per_span(self.cpu, self.judge.spans())),
-            quantile(&hop, 0.5),
-            quantile(&hop, 0.99)
+        Claim { holds, name: "samplers", text }
+    }
+
+    /// What the samplers keep is what they send is what the store gets.
+    fn exporters(&self) -> Claim {
+        let samplers = &self.census.samplers;
+        let mut sums = [0; 4];
+        for sampler in samplers {
+            sums.iter_mut().zip(sampler.total()).for_each(|(sum, n)| *sum += n);
+        }
+        let [offered, sent, failed, in_flight] = sums;
+        let each = samplers.iter().zip(&self.store.spans).all(|(sampler, came)| {
+            let [offered, sent, ..] = sampler.total();
+            sampler.lanes_hold() && offered == sampler.sampling.kept && sent == *came
+        });
+        let holds = each
+            && samplers.len() == self.store.spans.len()
+            && failed + in_flight + self.census.abandoned == 0;
+        let text = format!(
+            "kept {} = sent {} + failed {} + in flight {}; given up at the end {}",
+            whole(offered),
+            whole(sent),
+            whole(failed),
+            whole(in_flight),
+            whole(self.census.abandoned)
         );
+        Claim { holds, name: "exporters", text }
+    }
+
+    fn cost(&self, out: &mut String) {
+        let spans = self.sent.spans.max(1);
+        let [router, samplers] = self.census.cpu.map(|cpu| crate::time::nanos(cpu) / spans);
         _ = writeln!(
             out,
-            "        memory     splits are looked for among the last {} traces, in {} MiB",
-            whole(seen::TRACES_MAX as u64),
-            seen::BYTES >> 20
+            "        cost       router {} ns of CPU per span, samplers {}; hop p50 {}, p99 {}",
+            whole(router),
+            whole(samplers),
+            quantile(self.hop, 0.5),
+            quantile(self.hop, 0.99)
         );
     }
-}
-
-fn nanos_per_span(cpu: Duration, spans: u64) -> u64 {
-    crate::time::nanos(cpu) / spans.max(1)
-}
-
-fn hottest(of: &[f64]) -> f64 {
-    let mean = of.iter().sum::<f64>() / of.len().max(1) as f64;
-    if mean > 0.0 { of.iter().copied().fold(0.0, f64::max) / mean } else { 0.0 }
 }
 
 fn whole(n: u64) -> String {
@@ -196,63 +245,132 @@ fn whole(n: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::judge::tests::judged;
+    use crate::demo::counters::{Counters, Sampling};
+    use crate::demo::generator::histogram;
 
-    /// Everything as it should be, for what `judge` has seen.
-    fn good(judge: &Judge, digest: u64) -> (Sent, Counters) {
-        let (spans, traces) = (judge.spans(), judge.traces);
-        let sent = Sent { traces, spans, acknowledged: spans, digest, ..Sent::default() };
-        let lanes = judge.tallies().iter().map(|t| [t.spans, t.spans, 0, 0]).collect();
-        (sent, Counters { accepted: spans, refused: 0, lanes })
+    /// Two samplers, ten traces of ten spans each; three are kept.
+    struct Facts {
+        sent: Sent,
+        sums: Sums,
+        store: Store,
+        census: Census,
+    }
+
+    fn good() -> Facts {
+        let sent = Sent { traces: 10, spans: 100, late: 4, acknowledged: 100, ..Sent::default() };
+        let sums = Sums {
+            traces: 10,
+            kept: [3, 30],
+            judged: 10,
+            votes: vec![[3, 0]],
+            late: [1, 3],
+            homes: vec![[6, 60], [4, 40]],
+            ..Sums::default()
+        };
+        let mut store = Store::new(2);
+        store.spans = vec![20, 10];
+        let sampler = |traces: u64, kept: u64| Counters {
+            accepted: traces * 10,
+            refused: 0,
+            lanes: vec![[kept * 10, kept * 10, 0, 0]],
+            sampling: Sampling {
+                accepted: traces * 10,
+                kept: kept * 10,
+                dropped: (traces - kept) * 10,
+                new_traces: traces,
+                decided: [kept, traces - kept],
+                votes: vec![[kept, 0]],
+                ..Sampling::default()
+            },
+        };
+        let lanes = vec![[60, 60, 0, 0], [40, 40, 0, 0]];
+        let census = Census {
+            router: Counters { accepted: 100, lanes, ..Counters::default() },
+            samplers: vec![sampler(6, 2), sampler(4, 1)],
+            ..Census::default()
+        };
+        Facts { sent, sums, store, census }
     }
 
     /// Names of the claims that are wrong, which must be those that the verdict rests on.
-    fn wrong(judge: &Judge, sent: &Sent, counters: &Counters, abandoned: u64) -> Vec<String> {
-        let cpu = Duration::from_millis(1);
-        let (text, holds) = Outcome { sent, judge, counters, abandoned, cpu }.prove();
+    fn wrong(facts: &Facts) -> Vec<String> {
+        let Facts { sent, sums, store, census } = facts;
+        let (text, holds) = Outcome { sent, sums, store, census, hop: &histogram() }.prove();
         let claims = text.lines().filter_map(|l| l.trim_start().strip_prefix("WRONG "));
         let names: Vec<_> =
             claims.map(|l| l.split(' ').next().unwrap_or_default().to_owned()).collect();
         assert_eq!(holds, names.is_empty(), "{text}");
         assert_eq!(text.contains("Every promise was kept."), holds, "{text}");
+        assert_eq!(text.contains(&format!("BROKEN: {}.", names.join(", "))), !holds, "{text}");
+        assert!(text.lines().all(|l| l.len() <= 100), "{text}");
         names
     }
 
     #[test]
     fn each_kind_of_loss_or_error_breaks_its_promise() {
-        let (judge, _, digest) = judged(|owner| u8::try_from(owner).unwrap());
-        type Harm = fn(&mut Sent, &mut Counters);
-        let table: [(&str, Harm, &[&str]); 9] = [
-            ("nothing", |_, _| (), &[]),
-            ("a span is missing", |s, _| s.spans += 1, &["spans"]),
-            ("another span came", |s, _| s.digest ^= 1, &["spans"]),
-            ("a trace is missing", |s, _| s.traces += 1, &["traces"]),
-            ("an answer is missing", |s, _| s.acknowledged -= 1, &["counters"]),
-            ("the router refused", |_, c| c.refused += 1, &["counters"]),
-            ("an endpoint got less than was sent", |_, c| c.lanes[0][1] += 1, &["counters"]),
-            ("a span was lost", |_, c| c.lanes[1][2] += 1, &["counters"]),
-            ("a span is held", |_, c| c.lanes[2][3] += 1, &["counters"]),
+        type Harm = fn(&mut Facts);
+        let table: [(&str, Harm, &[&str]); 22] = [
+            ("nothing", |_| (), &[]),
+            ("a span is missing", |f| f.sent.spans += 1, &["spans"]),
+            ("an answer is missing", |f| f.sent.acknowledged -= 1, &["router"]),
+            ("a trace is missing", |f| f.sent.traces += 1, &["traces"]),
+            ("a round is not over", |f| f.sums.traces -= 1, &["traces"]),
+            (
+                "a trace is in both samplers",
+                |f| f.census.samplers[1].sampling.new_traces += 1,
+                &["traces", "placement"],
+            ),
+            ("the ring says something else", |f| f.sums.homes.swap(0, 1), &["placement"]),
+            ("a kept trace came from elsewhere", |f| f.sums.misplaced += 1, &["placement"]),
+            ("a verdict differs", |f| f.sums.wrong += 1, &["verdicts"]),
+            ("a vote differs", |f| f.sums.votes[0][0] += 1, &["verdicts"]),
+            ("nothing was judged", |f| f.sums.judged = 0, &["verdicts"]),
+            ("a trace was torn", |f| f.sums.broken += 1, &["store"]),
+            ("a span came twice", |f| f.sums.kept[1] -= 1, &["store"]),
+            ("something else came", |f| f.store.unreadable += 1, &["store"]),
+            ("late spans took another way", |f| f.sums.late[0] -= 1, &["late"]),
+            ("the router refused", |f| f.census.router.refused += 1, &["router"]),
+            ("the router lost a span", |f| f.census.router.lanes[0][2] += 1, &["router"]),
+            ("a sampler lost a span", |f| f.census.samplers[0].sampling.lost += 1, &["samplers"]),
+            (
+                "a sampler holds a span",
+                |f| f.census.samplers[1].sampling.buffered += 1,
+                &["samplers"],
+            ),
+            ("a kept span was not sent", |f| f.census.samplers[1].lanes[0][3] += 1, &["exporters"]),
+            (
+                "the store got less than was sent",
+                |f| f.store.spans[0] -= 1,
+                &["store", "exporters"],
+            ),
+            ("something was given up", |f| f.census.abandoned += 1, &["router", "exporters"]),
         ];
         for (name, harm, want) in table {
-            let (mut sent, mut counters) = good(&judge, digest);
-            harm(&mut sent, &mut counters);
-            assert_eq!(wrong(&judge, &sent, &counters, 0), want, "{name}");
+            let mut facts = good();
+            harm(&mut facts);
+            assert_eq!(wrong(&facts), want, "{name}");
         }
-        let (sent, counters) = good(&judge, digest);
-        assert_eq!(wrong(&judge, &sent, &counters, 1), ["counters"]);
     }
 
     #[test]
-    fn a_swap_of_two_endpoints_is_a_wrong_placement_although_no_trace_is_split() {
-        let (judge, _, digest) = judged(|owner| [1, 0, 2, 3][usize::from(owner)]);
-        let (sent, counters) = good(&judge, digest);
-        assert_eq!(wrong(&judge, &sent, &counters, 0), ["placement"]);
+    fn traces_that_nobody_judged_leave_the_votes_open() {
+        let mut facts = good();
+        facts.sums.stalled = 2;
+        facts.sums.judged = 8;
+        facts.sums.votes[0][0] = 2;
+        assert_eq!(wrong(&facts), [""; 0]);
     }
 
     #[test]
     fn nothing_sent_proves_nothing() {
-        let empty = Judge::new(&[], crate::route::Ring::new(crate::route::Generation::V3, &[]));
-        let (sent, counters) = good(&empty, 0);
-        assert_eq!(wrong(&empty, &sent, &counters, 0), ["spans"]);
+        let mut facts = Facts {
+            sent: Sent::default(),
+            sums: Sums::default(),
+            store: Store::new(0),
+            census: Census::default(),
+        };
+        assert_eq!(wrong(&facts), ["spans", "verdicts"]);
+        facts.sent.spans = 1;
+        assert_eq!(wrong(&facts), ["spans", "verdicts"]);
     }
 }

@@ -1,4 +1,5 @@
-//! The live table: one row per endpoint and two lines of totals, once a second.
+//! The live table, once a second: a row per sampler, the cost of both tiers, what waits, a row per
+//! policy, and what the store gets.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -6,7 +7,8 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::judge::{Recent, histogram};
+use super::generator::histogram;
+use super::nodes::Census;
 
 /// What one second shows.
 #[derive(Debug)]
@@ -15,35 +17,39 @@ pub(super) struct Second {
     pub elapsed: Duration,
     /// What the row is about; a little more than a second on a busy machine.
     pub length: Duration,
-    /// By endpoint.
-    pub endpoints: Vec<Recent>,
+    /// By sampler.
+    pub hops: Vec<Histogram<u64>>,
     /// Bytes that the clients sent in it.
     pub bytes: u64,
-    /// CPU time of the data cores in it.
-    pub cpu: Duration,
-    /// Spans that the router holds.
-    pub in_flight: u64,
+    /// Counters at its beginning and its end.
+    pub before: Census,
+    pub now: Census,
+    /// Spans that came to the store in it.
+    pub stored: u64,
 }
 
 /// The table on standard output: drawn in place on a terminal, else line after line.
 #[derive(Debug)]
 pub(super) struct Table {
-    addresses: Vec<String>,
+    /// Addresses of the samplers.
+    samplers: Vec<String>,
+    policies: Vec<String>,
     in_place: bool,
     /// Lines to go back up.
     drawn: usize,
 }
 
-const HEADER: &str = " time  endpoint               spans/s   share   hop p50   hop p99";
+const HEADER: &str = " time  sampler                spans/s   share   hop p50   hop p99";
+const POLICIES: &str = "       policy              kept/s  dropped/s        kept     dropped";
 
 impl Table {
-    pub(super) fn new(addresses: Vec<String>) -> Self {
-        Self { addresses, in_place: io::stdout().is_terminal(), drawn: 0 }
+    pub(super) fn new(samplers: Vec<String>, policies: Vec<String>) -> Self {
+        Self { samplers, policies, in_place: io::stdout().is_terminal(), drawn: 0 }
     }
 
     /// Shows a second.
     pub(super) fn show(&mut self, second: &Second) {
-        let text = text(&self.addresses, second);
+        let text = self.text(second);
         let mut out = String::new();
         if self.drawn == 0 {
             _ = writeln!(out, "\n{HEADER}");
@@ -60,6 +66,62 @@ impl Table {
         self.drawn = text.lines().count();
         print(&out);
     }
+
+    fn text(&self, second: &Second) -> String {
+        let Second { before, now, .. } = second;
+        let mut out = String::new();
+        let mut time = format!("{} s", second.elapsed.as_secs_f64().round());
+        let mut all = histogram();
+        let taken = |census: &Census, at: usize| census.samplers[at].sampling.accepted;
+        let spans: Vec<_> =
+            (0..self.samplers.len()).map(|at| taken(now, at) - taken(before, at)).collect();
+        let sum: u64 = spans.iter().sum();
+        for ((name, spans), hop) in self.samplers.iter().zip(&spans).zip(&second.hops) {
+            _ = all.add(hop);
+            row(&mut out, &time, name, *spans, sum, second.length, hop);
+            time.clear();
+        }
+        row(&mut out, "", "all", sum, sum, second.length, &all);
+        let held = now.sampling();
+        _ = writeln!(
+            out,
+            "       router: {}, {:.1} MiB/s, {} spans in flight",
+            cost(second, 0, sum),
+            second.per_second(second.bytes) / f64::from(1 << 20),
+            count(now.router.in_flight() as f64)
+        );
+        _ = writeln!(
+            out,
+            "       samplers: {}, {:.1} MiB buffered\n       \
+                    waiting for a decision: {} traces; the last decisions were {:.1} ms late",
+            cost(second, 1, sum),
+            held.bytes as f64 / f64::from(1 << 20),
+            count(held.undecided() as f64),
+            held.lag.as_secs_f64() * 1e3
+        );
+        self.policies(&mut out, second);
+        let stored = count(second.per_second(second.stored).round());
+        _ = writeln!(out, "       store: {stored} spans/s");
+        out
+    }
+
+    /// What each policy voted, and what became of the traces.
+    fn policies(&self, out: &mut String, second: &Second) {
+        let (before, now) = (second.before.sampling(), second.now.sampling());
+        _ = writeln!(out, "{POLICIES}");
+        let nothing = [0; 2];
+        for (at, name) in self.policies.iter().enumerate() {
+            let then = before.votes.get(at).unwrap_or(&nothing);
+            policy(out, name, second, *then, *now.votes.get(at).unwrap_or(&nothing));
+        }
+        policy(out, "all traces", second, before.decided, now.decided);
+    }
+}
+
+impl Second {
+    fn per_second(&self, n: u64) -> f64 {
+        n as f64 / self.length.as_secs_f64().max(1e-3)
+    }
 }
 
 /// Writes to standard output at once; a reader that has gone away is no error.
@@ -68,28 +130,26 @@ pub(super) fn print(text: &str) {
     _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-fn text(addresses: &[String], second: &Second) -> String {
-    let spans: u64 = second.endpoints.iter().map(|e| e.spans).sum();
-    let mut hop = histogram();
-    let mut out = String::new();
-    let mut time = format!("{} s", second.elapsed.as_secs_f64().round());
-    for (address, recent) in addresses.iter().zip(&second.endpoints) {
-        _ = hop.add(&recent.hop);
-        row(&mut out, &time, address, recent.spans, spans, second.length, &recent.hop);
-        time.clear();
-    }
-    row(&mut out, "", "all", spans, spans, second.length, &hop);
-    let seconds = second.length.as_secs_f64().max(1e-3);
-    let per_span = second.cpu.as_nanos() as f64 / spans.max(1) as f64;
+/// CPU of a tier: 0 the router, 1 the samplers.
+fn cost(second: &Second, tier: usize, spans: u64) -> String {
+    let cpu = second.now.cpu[tier].saturating_sub(second.before.cpu[tier]);
+    format!(
+        "{} ns CPU/span, {:.0} % of a core",
+        count((cpu.as_nanos() as f64 / spans.max(1) as f64).round()),
+        second.per_second(crate::time::nanos(cpu)) / 1e7
+    )
+}
+
+fn policy(out: &mut String, name: &str, second: &Second, before: [u64; 2], now: [u64; 2]) {
+    let recent = |at: usize| count(second.per_second(now[at] - before[at]).round());
     _ = writeln!(
         out,
-        "       router: {} ns CPU/span, {:.0} % of a core, {:.1} MiB/s, {} in flight",
-        count(per_span.round()),
-        100.0 * second.cpu.as_secs_f64() / seconds,
-        second.bytes as f64 / seconds / f64::from(1 << 20),
-        count(second.in_flight as f64),
+        "         {name:<17}{:>7}{:>11}{:>12}{:>12}",
+        recent(0),
+        recent(1),
+        count(now[0] as f64),
+        count(now[1] as f64)
     );
-    out
 }
 
 fn row(
@@ -136,6 +196,7 @@ pub(super) fn count(n: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo::counters::{Counters, Sampling};
 
     #[test]
     fn numbers_are_grouped_by_thousands() {
@@ -144,27 +205,58 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_second_is_a_row_per_endpoint_and_two_of_totals_within_eighty_columns() {
-        let recent = |spans| {
-            let mut hop = histogram();
-            hop.saturating_record_n(412_000, spans);
-            Recent { spans, hop }
+    fn census(times: u64) -> Census {
+        let sampler = |accepted: u64| Counters {
+            sampling: Sampling {
+                accepted: accepted * times,
+                new_traces: 5_000 * times,
+                decided: [400 * times, 4_000 * times],
+                votes: vec![[0, 250 * times], [200 * times, 0]],
+                bytes: 7 << 20,
+                lag: Duration::from_micros(800),
+                ..Sampling::default()
+            },
+            ..Counters::default()
         };
+        Census {
+            router: Counters { lanes: vec![[0, 0, 0, 1_310]], ..Counters::default() },
+            samplers: vec![sampler(30_000), sampler(70_000)],
+            cpu: [81, 95].map(|ms| Duration::from_millis(ms * times)),
+            abandoned: 0,
+        }
+    }
+
+    #[test]
+    fn a_second_shows_both_tiers_the_policies_and_the_store_within_eighty_columns() {
+        let mut hop = histogram();
+        hop.saturating_record_n(412_000, 9);
         let second = Second {
             elapsed: Duration::from_millis(3_001),
             length: Duration::from_secs(1),
-            endpoints: vec![recent(30_000), recent(70_000)],
+            hops: vec![hop.clone(), hop],
             bytes: 43 << 20,
-            cpu: Duration::from_millis(81),
-            in_flight: 1_310,
+            before: census(2),
+            now: census(3),
+            stored: 14_320,
         };
-        let shown = text(&["127.0.0.1:34567".into(), "127.0.0.1:34568".into()], &second);
+        let samplers = ["127.0.0.1:34567".into(), "127.0.0.1:34568".into()];
+        let table = Table::new(samplers.into(), vec!["no-health".into(), "errors".into()]);
+        let shown = table.text(&second);
         let lines: Vec<_> = shown.lines().collect();
-        assert_eq!(lines.len(), 4);
         assert_eq!(lines[0], "  3 s  127.0.0.1:34567         30,000   30.0 %   0.41 ms   0.41 ms");
         assert!(lines[2].contains("all") && lines[2].contains("100,000"), "{shown}");
-        assert!(lines[3].contains("810 ns") && lines[3].contains("43.0 MiB/s"), "{shown}");
+        assert!(lines[3].contains("router: 810 ns CPU/span, 8 % of a core, 43.0 MiB/s"), "{shown}");
+        assert!(
+            lines[4].contains("samplers: 950 ns CPU/span, 10 % of a core, 14.0 MiB"),
+            "{shown}"
+        );
+        assert!(lines[5].contains("3,600 traces") && lines[5].contains("0.8 ms late"), "{shown}");
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(words(lines[7]), "no-health 0 500 0 1,500");
+        assert_eq!(words(lines[8]), "errors 400 0 1,200 0");
+        assert_eq!(words(lines[9]), "all traces 800 8,000 2,400 24,000");
+        assert!(lines[10].contains("store: 14,320 spans/s"), "{shown}");
+        assert_eq!(lines.len(), 11);
         assert!(lines.iter().all(|l| l.len() <= 80), "{shown}");
     }
 }

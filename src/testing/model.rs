@@ -29,6 +29,8 @@ pub(super) enum Kind {
     Client,
     Database,
     Internal,
+    /// Serves a health check.
+    Health,
 }
 
 /// An attribute's value.
@@ -46,7 +48,7 @@ impl Kind {
     /// Instrumentation scope: name and version. Server and client spans share one.
     pub(super) const fn scope(self) -> (&'static str, &'static str) {
         match self {
-            Self::Server | Self::Client => {
+            Self::Server | Self::Client | Self::Health => {
                 ("go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp", "0.64.0")
             }
             Self::Database => ("github.com/XSAM/otelsql", "0.40.0"),
@@ -58,7 +60,7 @@ impl Kind {
     pub(super) const fn number(self) -> u64 {
         match self {
             Self::Internal => 1,
-            Self::Server => 2,
+            Self::Server | Self::Health => 2,
             Self::Client | Self::Database => 3,
         }
     }
@@ -129,9 +131,10 @@ pub(super) fn resource(service: u32) -> Attributes {
 /// Name of a span.
 pub(super) fn name(span: &Span) -> String {
     match span.kind {
-        Kind::Server | Kind::Client => {
+        Kind::Client => route(span).0.to_owned(),
+        Kind::Server | Kind::Health => {
             let (method, route) = route(span);
-            if span.kind == Kind::Server { format!("{method} {route}") } else { method.to_owned() }
+            format!("{method} {route}")
         }
         Kind::Database => format!("{} shop", query(span).0),
         Kind::Internal => Random::new(span.salt).pick(&STEPS).to_string(),
@@ -143,7 +146,7 @@ pub(super) fn attributes(span: &Span) -> Attributes {
     let status = if span.error { 500 } else { 200 };
     let peer = service_name((span.salt >> 8 & 15) as u32);
     match span.kind {
-        Kind::Server => {
+        Kind::Server | Kind::Health => {
             let (method, route) = route(span);
             let path = route.replace("{id}", &format!("{:08x}", span.salt >> 32));
             vec![
@@ -221,7 +224,10 @@ pub(super) fn exception() -> Attributes {
 }
 
 fn route(span: &Span) -> (&'static str, &'static str) {
-    *Random::new(span.salt).pick(&ROUTES)
+    match span.kind {
+        Kind::Health => ("GET", "/healthz"),
+        _ => *Random::new(span.salt).pick(&ROUTES),
+    }
 }
 
 fn query(span: &Span) -> (&'static str, &'static str) {

@@ -47,6 +47,10 @@ pub struct Options {
     pub resources: u32,
     /// Share of spans that failed and carry an exception event, 0.0 to 1.0.
     pub error_share: f64,
+    /// Share of traces that take 1.2 to 2.7 seconds instead of up to 0.2, 0.0 to 1.0.
+    pub slow_share: f64,
+    /// The server spans answer health checks: `GET /healthz`.
+    pub health: bool,
     /// Who writes.
     pub order: FieldOrder,
 }
@@ -70,6 +74,8 @@ impl Default for Options {
             spread: 3,
             resources: 1,
             error_share: 0.02,
+            slow_share: 0.0,
+            health: false,
             order: FieldOrder::Sdk,
         }
     }
@@ -205,7 +211,11 @@ impl<'a> Builder<'a> {
         let length = (mean - mean / 2 + self.random.below(mean / 2 * 2 + 1)).min(room);
         let chunks = u64::from(self.options.spread.max(1)).min(length);
         let start = EPOCH + self.random.below(1_000_000_000);
-        let duration = 5_000_000 + self.random.below(200_000_000);
+        let mut duration = 5_000_000 + self.random.below(200_000_000);
+        // Not drawn where nobody asks, so that the sets of a seed stay as they were.
+        if self.options.slow_share > 0.0 && self.random.chance(self.options.slow_share) {
+            duration = 1_200_000_000 + self.random.below(1_500_000_000);
+        }
         let mut spans: Vec<Span> = Vec::new();
         let mut chunk_before = u64::MAX;
         for n in 0..length {
@@ -245,12 +255,13 @@ impl<'a> Builder<'a> {
         let end =
             if parent.is_none() { to } else { start + room / 8 + self.random.below(room / 2) };
         let kinds = [Kind::Client, Kind::Database, Kind::Client, Kind::Internal];
+        let server = if self.options.health { Kind::Health } else { Kind::Server };
         Span {
             trace: self.set.traces,
             id: self.random.next_u64() | 1,
             parent: parent.map_or(0, |parent| parent.id),
             service: self.service(n),
-            kind: if arrives { Kind::Server } else { *self.random.pick(&kinds) },
+            kind: if arrives { server } else { *self.random.pick(&kinds) },
             start,
             end,
             error: self.random.chance(self.options.error_share),

@@ -16,6 +16,7 @@ mod cache;
 mod counts;
 mod decide;
 pub mod ottl;
+mod pieces;
 mod policies;
 mod spans;
 mod trace_state;
@@ -32,6 +33,7 @@ use crate::time::Instant;
 
 use cache::Cache;
 pub use counts::{Counts, PolicyCounts, Weight};
+pub use pieces::{Piece, Unreadable, pieces, rename};
 use policies::{Evaluator, mark};
 pub use spans::{normalize, trace_id};
 
