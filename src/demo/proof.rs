@@ -143,7 +143,7 @@ impl Outcome<'_> {
             whole(traces),
         );
         if odd > 0 {
-            _ = write!(text, "; {} that were not sent, or cannot be read", whole(odd));
+            _ = write!(text, "; {} foreign or unreadable", whole(odd));
         }
         Claim { holds, name: "store", text }
     }
