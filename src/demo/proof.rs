@@ -136,15 +136,14 @@ impl Outcome<'_> {
         let came: u64 = store.spans.iter().sum();
         let odd = store.unreadable + store.forgotten + store.left();
         let holds = broken == 0 && odd == 0 && came == spans;
-        let mut text = format!(
-            "received {} {} spans of {} kept traces, whole and once; torn {broken}",
+        let text = format!(
+            "received {} {} spans of {} kept traces, whole and once; torn {}, foreign {}",
             whole(came),
             if came == spans { "=" } else { "against" },
             whole(traces),
+            whole(broken),
+            whole(odd)
         );
-        if odd > 0 {
-            _ = write!(text, "; {} foreign or unreadable", whole(odd));
-        }
         Claim { holds, name: "store", text }
     }
 
