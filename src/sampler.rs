@@ -124,6 +124,27 @@ enum Taken {
     NoRoom(Refusal),
 }
 
+/// A stretch of decisions without a break.
+struct Slice {
+    since: Instant,
+    cpu_nanos: u64,
+}
+
+impl Slice {
+    fn begin() -> Self {
+        Self { since: clock::now(), cpu_nanos: clock::thread_cpu_nanos() }
+    }
+
+    fn is_over(&self) -> bool {
+        clock::now().since(self.since) >= SLICE
+    }
+
+    /// CPU time that it has taken.
+    fn cpu(&self) -> Duration {
+        Duration::from_nanos(clock::thread_cpu_nanos() - self.cpu_nanos)
+    }
+}
+
 fn moment() -> Moment {
     Moment { now: clock::now(), unix_nanos: clock::unix_nanos() }
 }
@@ -285,22 +306,35 @@ impl Sampler {
 
     /// Everything that is due.
     async fn work(&self, exit: &impl Exit) {
-        let mut slice = clock::now();
+        let mut slice = Slice::begin();
         loop {
-            let moment = moment();
-            let step = self.step(moment);
+            let step = self.step(moment());
             match step {
-                Step::Kept(spans) => self.ship(exit, spans).await,
+                Step::Kept(spans) if self.may_ship(exit, spans, false) => {}
+                Step::Kept(spans) => {
+                    self.end_slice(&slice);
+                    self.ship(exit, spans).await;
+                    slice = Slice::begin();
+                }
                 Step::Busy => {}
                 Step::Idle => break,
             }
-            let now = clock::now();
-            if now.since(slice) >= SLICE {
+            if slice.is_over() {
+                self.end_slice(&slice);
                 executor::yield_now().await;
-                slice = clock::now();
+                slice = Slice::begin();
             }
         }
         self.settle();
+        self.end_slice(&slice);
+    }
+
+    fn end_slice(&self, slice: &Slice) {
+        self.state.borrow_mut().timings.slice(slice.cpu());
+    }
+
+    fn may_ship(&self, exit: &impl Exit, spans: u64, late: bool) -> bool {
+        exit.ship(clock::now(), spans, self.state.borrow().shard.kept(), late)
     }
 
     fn step(&self, moment: Moment) -> Step {
@@ -325,28 +359,37 @@ impl Sampler {
         let since = clock::now();
         loop {
             let now = clock::now();
-            let late = now.since(since) >= STORE_WAIT;
-            let shipped = exit.ship(now, spans, self.state.borrow().shard.kept(), late);
-            if shipped {
+            if self.may_ship(exit, spans, now.since(since) >= STORE_WAIT) {
                 return;
             }
             self.tell_stuck(now, now.since(since));
             let next = self.decide_meanwhile();
-            Timeout::new(next, self.queues.wait()).await;
+            if next.is_zero() {
+                executor::yield_now().await;
+            } else {
+                Timeout::new(next, self.queues.wait()).await;
+            }
         }
     }
 
-    /// Decides what is due, and early what memory has no room for. How long there is nothing more
-    /// to do.
+    /// Decides some of what is due, and early what memory has no room for. How long there is
+    /// nothing more to do.
     fn decide_meanwhile(&self) -> Duration {
-        let moment = moment();
+        let (moment, slice) = (moment(), Slice::begin());
         let state = &mut *self.state.borrow_mut();
         loop {
             let step = state.timings.measure(&mut state.shard, moment, Shard::decide_due);
-            if step == Step::Idle && !(self.pressed.replace(false) && state.shard.hasten(moment)) {
+            let more =
+                step == Step::Busy || (self.pressed.replace(false) && state.shard.hasten(moment));
+            if !more {
                 break;
             }
+            if slice.is_over() {
+                state.timings.slice(slice.cpu());
+                return Duration::ZERO;
+            }
         }
+        state.timings.slice(slice.cpu());
         state.settle();
         self.room.open();
         state.shard.deadline().since(clock::now()).min(STORE_WAIT)

@@ -28,6 +28,8 @@ pub struct SamplerSnapshot {
     pub decide_nanos: u64,
     /// How late the last tick began.
     pub lag: Duration,
+    /// The most CPU time that decisions took without a break.
+    pub slice_max: Duration,
 }
 
 impl SamplerSnapshot {
@@ -43,6 +45,7 @@ impl SamplerSnapshot {
             timer: timings.timer.clone(),
             decide_nanos: timings.decide_nanos,
             lag: timings.lag,
+            slice_max: timings.slice_max,
         }
     }
 
@@ -56,6 +59,7 @@ impl SamplerSnapshot {
         self.timer.merge(&other.timer);
         self.decide_nanos += other.decide_nanos;
         self.lag = self.lag.max(other.lag);
+        self.slice_max = self.slice_max.max(other.slice_max);
     }
 }
 
@@ -65,6 +69,7 @@ pub struct Timings {
     timer: Histogram,
     decide_nanos: u64,
     lag: Duration,
+    slice_max: Duration,
     /// The tick at hand: its number, and nanoseconds so far.
     tick: u64,
     tick_nanos: u64,
@@ -78,9 +83,15 @@ impl Timings {
             timer: Histogram::new(DECISION_TIMER_BOUNDS_MS),
             decide_nanos: 0,
             lag: Duration::ZERO,
+            slice_max: Duration::ZERO,
             tick: shard.stats.ticks,
             tick_nanos: 0,
         }
+    }
+
+    /// Decisions have taken this much CPU time without a break.
+    pub fn slice(&mut self, cpu: Duration) {
+        self.slice_max = self.slice_max.max(cpu);
     }
 
     /// Does a step of `shard` and counts its time.

@@ -210,5 +210,6 @@ fn own(page: &mut Page, pipeline: &str, whole: &SamplerSnapshot, shards: &[&Samp
         page.gauge(&names::BUFFER_BYTES, &labels, shard.bytes as f64);
         page.gauge(&names::OLDEST_TRACE, &labels, shard.oldest.as_secs_f64());
         page.gauge(&names::DECISION_LAG, &labels, shard.lag.as_secs_f64());
+        page.gauge(&names::SLICE_MAX, &labels, shard.slice_max.as_secs_f64());
     }
 }

@@ -192,6 +192,13 @@ pub const DECISION_LAG: Metric = own(
     Seconds,
     "How late the last tick of a shard began.",
 );
+/// Labels pipeline, core.
+pub const SLICE_MAX: Metric = own(
+    Gauge,
+    "tracemill_sampler_slice_max_seconds",
+    Seconds,
+    "Most CPU time that decisions of a shard took without a break, since the start.",
+);
 /// Label pipeline.
 pub const DECIDED_EARLY: Metric = own(
     Counter,
@@ -228,5 +235,6 @@ pub const ALL: &[Metric] = &[
     BYTES_PER_SPAN,
     OLDEST_TRACE,
     DECISION_LAG,
+    SLICE_MAX,
     DECIDED_EARLY,
 ];
