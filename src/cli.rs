@@ -44,8 +44,9 @@ pub enum Inspection {
 #[command(
     name = "tracemill",
     version,
-    about = "Routes OpenTelemetry traces to backends, each trace whole to one of them.",
-    long_about = "Routes OpenTelemetry traces to backends, each trace whole to one of them.\n\n\
+    about = "Tail sampling for OpenTelemetry: routes each trace whole to one sampler, and samples it.",
+    long_about = "Tail sampling for OpenTelemetry: routes each trace whole to one sampler, and samples \
+                  it.\n\n\
         It reads the configuration of an OpenTelemetry Collector (otlp receivers, memory_limiter, \
         batch and tail_sampling processors, load_balancing, otlp_grpc, file, debug and nop \
         exporters) and does the same with it, on the same backends. Without arguments it shows \
