@@ -1,5 +1,6 @@
-//! tracemill: the router tier of tail sampling as one binary. It does what the OpenTelemetry
-//! Collector does with `load_balancing` by trace id, on the collector's own configuration.
+//! tracemill: router and sampler of tail sampling as one binary. It does what the OpenTelemetry
+//! Collector does with `load_balancing` by trace id and with `tail_sampling`, on the collector's
+//! own configuration.
 //!
 //! ```text
 //!  agents               one data core: pinned, one executor, shares nothing              backends
@@ -13,7 +14,18 @@
 //!  control thread: listen, accept, choose a core, metrics, health, signals ─ mailbox ─▶ all cores
 //! ```
 //!
-//! The rooms in the order that a span walks them. [`router`] is the walk itself; read it first.
+//! Where a pipeline samples, two steps stand between `otlp::scan` and `upstream`, and the answer is
+//! given after the first:
+//!
+//! ```text
+//!  otlp::scan ─▶ Shard::check ─┬─ own spans ─────────────────▶ Shard::push ─▶ answer, when all
+//!                              └─ others ─▶ runtime::mesh ─▶ another's push     shards have theirs
+//!
+//!  a tick a second ─▶ Shard::poll: decide, in slices ─▶ gather ─▶ router::kept ─▶ upstream
+//! ```
+//!
+//! The rooms in the order that a span walks them. [`router`] and [`sampler`] are the walk itself;
+//! read them first.
 //!
 //! - [`cli`], [`config`]: arguments and the collector's YAML → a plan of every room's options.
 //! - [`control`]: ROLE. Sockets, cores, admin pages, signals. Touches no telemetry bytes.
@@ -21,27 +33,33 @@
 //! - [`rpc`]: one unary call, over HTTP/2 or HTTP/1.1, on either side. Does not know OTLP.
 //! - [`otlp`]: the bytes of a request, indexed in one pass and never decoded. Pure.
 //! - [`route`]: the ring, the owner of a trace, the cut of a request. Pure.
-//! - [`sample`]: the tail sampler of one core: buffer, policies, decisions. Pure.
+//! - [`sample`]: the tail sampler of one core: buffer, policies, decisions. Pure. Its
+//!   `shard` is the way in: spans in, decisions at ticks, traces out.
 //! - [`upstream`]: sending and hearing back: queue, merging, retry, link, the reply that waits.
 //! - [`router`]: ROLE. One core of the router, as one function over the rooms above.
 //! - [`sampler`]: ROLE. The tail sampler of a pipeline on one core, likewise.
-//! - [`runtime`]: what a core is: executor, pinning, clock, mailbox, leases, timers, drain.
+//! - [`runtime`]: what a core is: executor, pinning, clock, mailbox, mesh, leases, timers,
+//!   drain.
 //! - [`telemetry`], [`time`]: leaves. Metric names, pages and log lines; time as a value.
 //! - [`demo`]: ROLE. Traffic, router, two samplers and store in one process, with a proof.
 //! - [`policy_test`], [`replay`]: ROLES. Policies in simulated time: on traces that a file
 //!   names, and on traffic that was recorded.
-//! - [`testing`]: seeded workloads. The data path does not name it.
+//! - [`testing`]: seeded workloads, and the naive sampler that judges the real one. The data path
+//!   does not name it.
 //!
 //! Invariants:
 //!
 //! 1. **Acknowledged means owned.** OK is said when each part of a request was acknowledged by its
-//!    backend, or is in that endpoint's bounded queue, or is named in `partial_success`.
+//!    backend, or is in that endpoint's bounded queue, or is named in `partial_success`; of a
+//!    pipeline that samples, when every span is in its shard.
 //! 2. **Nothing is copied before room is reserved everywhere**, so a refused request was not sent.
 //! 3. **Every item is in one place**: `offered = sent + failed{reason} + in flight` per endpoint.
 //! 4. **Limits hold for the process**, however many cores it has. Nothing grows without one.
 //! 5. **Bad input costs only its own request.**
-//! 6. **Cost per span, not per attribute**: a span is found, its id read, its bytes copied once.
-//! 7. **Names go down only**: roles ▸ config ▸ upstream, rpc, net, runtime ▸ route, otlp ▸ leaves.
+//! 6. **Cost per span, not per attribute**: a span is found, its id read, its bytes copied once. In
+//!    the sampler it is asked on arrival what policies want to know, and decisions read no spans.
+//! 7. **A trace has one home**, and each span is kept, dropped, lost or buffered, counted once.
+//! 8. **Names go down only**: roles ▸ config ▸ upstream, rpc, net, runtime ▸ route, otlp ▸ leaves.
 
 pub mod cli;
 pub mod config;
