@@ -23,7 +23,7 @@ use crate::runtime::clock;
 use crate::runtime::executor::{self, Bell};
 use crate::runtime::gate::Gate;
 use crate::runtime::lease::{Charge, Purse};
-use crate::runtime::mesh::Mesh;
+use crate::runtime::mesh::{Mesh, Ticket};
 use crate::runtime::timer::{Alarm, Timeout};
 use crate::sample::hash::Key;
 use crate::sample::{Moment, Shard, Step};
@@ -43,9 +43,8 @@ const STORE_WAIT: Duration = Duration::from_secs(1);
 const ROOM_WAIT: Duration = Duration::from_secs(1);
 /// Memory that a request needs beside its own bytes: directory, records, a new segment.
 const ROOM_BYTES: u64 = 64 << 10;
-/// Seed of the hash that says which shard has a trace. All cores must agree on it, and it must not
-/// be that of the ring, nor that of the tables.
-const SHARD_SEED: u64 = 0x7ace_0000_5eed_0001;
+/// Makes the hash that says which shard has a trace another one than those of the tables.
+const SHARD_SALT: u64 = 0x7ace_0000_5eed_0001;
 
 /// Where kept traces go.
 pub trait Exit {
@@ -67,6 +66,8 @@ pub struct Parcel {
 pub struct Parts {
     /// Its position among the samplers of the core.
     pub at: usize,
+    /// Of the process; all cores must agree on it.
+    pub seed: u64,
     /// This core's shard.
     pub shard: Shard,
     /// The way to the other cores.
@@ -120,8 +121,11 @@ pub enum Refusal {
 
 /// How far a request got.
 enum Taken {
-    Yes,
+    /// The own shard has its part, the others' are on their way.
+    Yes(Option<Ticket<Parcel>>),
     NoRoom(Refusal),
+    /// Another core has not answered for a while.
+    NoCredit,
 }
 
 /// A stretch of decisions without a break.
@@ -153,7 +157,7 @@ impl Sampler {
     /// A sampler of this core; [`Self::run`] makes it decide.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { at, shard, mesh, memory, soft_bytes, queues } = parts;
+        let Parts { at, seed, shard, mesh, memory, soft_bytes, queues } = parts;
         let charge = memory.take_over(shard.bytes());
         let state = State {
             timings: Timings::new(&shard),
@@ -166,7 +170,7 @@ impl Sampler {
         Self {
             at,
             state: RefCell::new(state),
-            key: Key::new(SHARD_SEED),
+            key: Key::new(seed ^ SHARD_SALT),
             mesh,
             memory,
             soft_bytes,
@@ -192,9 +196,16 @@ impl Sampler {
         let start = clock::now();
         let give_up = start + timeout.map_or(ROOM_WAIT, |t| ROOM_WAIT.min(t / 2));
         let mut late = false;
-        let items = loop {
+        loop {
             match self.take(message, late)? {
-                Taken::Yes => break self.state.borrow().index.count(),
+                Taken::Yes(errand) => {
+                    let items = self.state.borrow().index.count();
+                    if let Some(errand) = errand {
+                        errand.answers().await;
+                    }
+                    return Ok(items);
+                }
+                Taken::NoCredit => self.mesh.credit().await,
                 // As long as the client does: the collector has no limit here.
                 Taken::NoRoom(Refusal::Traces) => {
                     let left = timeout.map(|t| (start + t).since(clock::now()));
@@ -210,14 +221,11 @@ impl Sampler {
                     late = wait.await.is_none();
                 }
             }
-        };
-        if self.mesh.cores() > 1 && items > 0 {
-            self.send(message).await;
         }
-        Ok(items)
     }
 
-    /// Checks the request and gives the own shard its part, if there is room.
+    /// Checks the request and gives every shard its part, if there is room: all at once, so that a
+    /// client that leaves meanwhile cannot leave half of a request behind.
     fn take(&self, message: &Bytes, late: bool) -> Result<Taken, Refusal> {
         let state = &mut *self.state.borrow_mut();
         let State { shard, index, .. } = state;
@@ -234,42 +242,36 @@ impl Sampler {
             self.bell.ring();
             return Ok(Taken::NoRoom(Refusal::Memory));
         }
+        if !self.mesh.has_credit() {
+            return Ok(Taken::NoCredit);
+        }
         shard.push(moment(), message, index, |id| self.home(id) == self.mesh.core());
         state.settle();
         if state.shard.has_leaving() {
             self.bell.ring();
         }
-        Ok(Taken::Yes)
+        let is_alone = self.mesh.cores() == 1;
+        Ok(Taken::Yes((!is_alone).then(|| self.send(state, message))))
     }
 
-    /// Sends the other shards their parts, and waits until they have them.
-    async fn send(&self, message: &Bytes) {
-        let cores = self.mesh.cores();
+    /// Sends the other shards their parts.
+    fn send(&self, state: &mut State, message: &[u8]) -> Ticket<Parcel> {
+        let State { index, split, .. } = state;
         let errand = self.mesh.errand();
-        for to in (0..cores).filter(|to| *to != self.mesh.core()) {
-            self.mesh.credit(to).await;
-            let Some(parcel) = self.parcel(message, to) else { continue };
+        let owner = |id: &[u8; 16]| u16::try_from(self.home(id)).expect("fewer cores");
+        let count = split.plan_by(message, index, self.mesh.cores(), owner).len();
+        for part in 0..count {
+            let to = usize::from(split.parts()[part].endpoint);
+            if to == self.mesh.core() {
+                continue;
+            }
+            let mut parcel = self.mesh.reuse().unwrap_or_default();
+            parcel.sampler = self.at;
+            parcel.bytes.clear();
+            split.write(part, message, index, &mut parcel.bytes);
             errand.send(to, parcel);
         }
-        errand.answers().await;
-    }
-
-    /// The part of core `to`. Cut anew for each core: while one waits for a credit, others use the
-    /// scratch.
-    fn parcel(&self, message: &Bytes, to: usize) -> Option<Parcel> {
-        let state = &mut *self.state.borrow_mut();
-        let State { index, split, .. } = state;
-        if otlp::scan(Signal::Traces, message, index).is_err() {
-            unreachable!("it was scanned before");
-        }
-        let owner = |id: &[u8; 16]| u16::from(self.home(id) == to);
-        let parts = split.plan_by(message, index, 2, owner);
-        let at = parts.iter().position(|part| part.endpoint == 1)?;
-        let mut parcel = self.mesh.reuse().unwrap_or_default();
-        parcel.sampler = self.at;
-        parcel.bytes.clear();
-        split.write(at, message, index, &mut parcel.bytes);
-        Some(parcel)
+        errand
     }
 
     /// Takes what another core has cut for this shard. It was checked and has room.

@@ -30,6 +30,8 @@ mod faults;
 mod inlets;
 #[path = "e2e/refusals.rs"]
 mod refusals;
+#[path = "e2e/sampling.rs"]
+mod sampling;
 
 use std::time::Duration;
 

@@ -229,6 +229,7 @@ fn start_samplers(blueprint: &Blueprint, router: &Rc<Router>, mesh: Mesh<Parcel>
         let setup = Setup { program, limiters, census, shards: blueprint.cores, seed };
         let sampler = Rc::new(Sampler::new(Parts {
             at,
+            seed: blueprint.seed,
             shard: Shard::new(clock::now(), &sampling.options, setup),
             mesh: mesh.clone(),
             memory: memory.clone(),

@@ -146,10 +146,16 @@ impl<T> Mesh<T> {
         Ticket { mesh: self.clone(), at }
     }
 
-    /// Waits for a credit to core `to`.
-    pub async fn credit(&self, to: usize) {
+    /// Whether a parcel can be sent to every core.
+    #[must_use]
+    pub fn has_credit(&self) -> bool {
+        self.0.sent.iter().all(|sent| sent.get() < CREDITS)
+    }
+
+    /// Waits for a credit to every core.
+    pub async fn credit(&self) {
         std::future::poll_fn(|cx| {
-            if self.0.sent[to].get() < CREDITS {
+            if self.has_credit() {
                 return Poll::Ready(());
             }
             self.0.waiting.borrow_mut().push_back(cx.waker().clone());
@@ -226,7 +232,7 @@ pub struct Ticket<T> {
 }
 
 impl<T> Ticket<T> {
-    /// Sends a parcel to core `to`, for which [`Mesh::credit`] was waited just now.
+    /// Sends a parcel to core `to`, for which there is a credit ([`Mesh::has_credit`]).
     ///
     /// # Panics
     /// If there is no credit.
@@ -294,18 +300,18 @@ mod tests {
         assert!(b.poll(&mut cx, |_| ()).is_pending());
         let errand = a.errand();
         for n in 0..CREDITS {
-            assert!(std::pin::pin!(a.credit(1)).poll(&mut cx).is_ready());
+            assert!(std::pin::pin!(a.credit()).poll(&mut cx).is_ready());
             errand.send(1, vec![u8::try_from(n).unwrap()]);
         }
         assert_eq!(woken.0.load(Relaxed), 1, "a parcel wakes the other core");
-        assert!(std::pin::pin!(a.credit(1)).poll(&mut cx).is_pending(), "none left");
+        assert!(std::pin::pin!(a.credit()).poll(&mut cx).is_pending(), "none left");
         assert!(std::pin::pin!(errand.answers()).poll(&mut cx).is_pending());
         assert!(b.poll(&mut cx, |parcel| got.push(parcel[0])).is_ready());
         assert_eq!(got.len(), CREDITS);
         assert!(a.poll(&mut cx, |_| ()).is_ready());
         assert!(std::pin::pin!(errand.answers()).poll(&mut cx).is_ready());
         assert_eq!((a.in_flight(), a.reuse().map(|p| p.len())), (0, Some(1)));
-        assert!(std::pin::pin!(a.credit(1)).poll(&mut cx).is_ready());
+        assert!(std::pin::pin!(a.credit()).poll(&mut cx).is_ready());
     }
 
     #[test]

@@ -79,6 +79,8 @@ pub struct Shard {
     /// Decided to be kept, in order, not gathered yet.
     leaving: std::collections::VecDeque<Leaving>,
     gather: Gather,
+    /// Spans that were gathered and nobody has taken yet.
+    in_hand: u64,
     ingest: Ingest,
     /// What tracestates said, with the gate.
     states: States,
@@ -187,6 +189,7 @@ impl Shard {
             tick: None,
             leaving: std::collections::VecDeque::new(),
             gather: Gather::default(),
+            in_hand: 0,
             ingest: Ingest {
                 facts: Vec::new(),
                 found: Vec::new(),

@@ -116,7 +116,13 @@ pub const KNOWN: [Known; 15] = [
         None,
         "sets the byte budget of the process",
     ),
-    known(Section::Processors, "batch", Component::Batch, None, "caps merging"),
+    known(
+        Section::Processors,
+        "batch",
+        Component::Batch,
+        None,
+        "caps merging; gathers behind a sampler",
+    ),
     known(
         Section::Processors,
         "tail_sampling",

@@ -46,8 +46,10 @@ impl Shard {
         self.buffered() == 0
     }
 
-    /// Lets the next trace leave, or does a little of what is due.
+    /// Lets the next trace leave, or does a little of what is due. What the call before it let
+    /// leave has been taken.
     pub fn poll(&mut self, moment: Moment) -> Step {
+        self.stats.kept += std::mem::take(&mut self.in_hand);
         match self.gather_next() {
             Some(spans) => Step::Kept(spans),
             None => self.decide_due(moment),
