@@ -1,4 +1,4 @@
-//! `tail_sampling` processor (tailsampling 1): its own keys here, policies in [`policy`].
+//! `tail_sampling` processor (tailsampling 1): its own keys here, policies in `policy.rs`.
 //!
 //! What the collector finds while it decodes, while it validates and when it starts is all found
 //! here. Where it starts and then panics or never samples, that is refused or told. Values beyond
