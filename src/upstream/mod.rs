@@ -1,6 +1,7 @@
 //! Sending and hearing back, for both roles: a bounded [`queue`] per endpoint, the [`replies`] that
 //! wait for what is in it, the [`link`] to the endpoint, and the [`lane`] that drives the three.
-//! Beside them [`debug`], which sends nowhere and only tells, and [`mod@file`], which writes to disk.
+//! Beside them [`debug`], which sends nowhere and only tells, and [`mod@file`], which writes to
+//! disk.
 
 pub mod backoff;
 pub mod batch;
