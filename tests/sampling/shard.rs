@@ -6,7 +6,7 @@ use std::sync::Arc;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, TracesData};
 use prost::Message as _;
 use tracemill::otlp::{self, Index, Signal};
-use tracemill::sample::options::Gates;
+use tracemill::sample::options::{Gates, Policy, Rule};
 use tracemill::sample::stats::Outcome;
 use tracemill::sample::{Census, Moment, Options, Program, Setup, Shard, Step};
 use tracemill::testing::oracle::{Counts, Decision, PolicyCounts, Weight, normalize};
@@ -117,4 +117,21 @@ impl Engine for Real {
         };
         counts.samples(self.gates)
     }
+}
+
+#[test]
+fn what_nobody_has_taken_yet_is_buffered_and_not_kept() {
+    let policies = vec![Policy { name: "all".into(), rule: Rule::AlwaysSample }];
+    let mut real = Real::start(&Options { policies, ..Options::default() });
+    // One ResourceSpans with one ScopeSpans with one empty span.
+    let body = [0x0a, 4, 0x12, 2, 0x12, 0];
+    otlp::scan(Signal::Traces, &body, &mut real.index).unwrap();
+    real.shard.check(&body, &real.index).unwrap();
+    real.shard.push(moment(Instant(0)), &body, &real.index, |_| true);
+    let now = moment(Instant(0) + 60 * std::time::Duration::from_secs(1));
+    while real.shard.poll(now) != Step::Kept(1) {}
+    while real.shard.decide_due(now) != Step::Idle {}
+    assert_eq!((real.shard.stats.kept, real.shard.buffered()), (0, 1), "the store has no room");
+    real.shard.poll(now);
+    assert_eq!((real.shard.stats.kept, real.shard.buffered()), (1, 0));
 }

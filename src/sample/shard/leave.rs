@@ -98,7 +98,7 @@ impl Shard {
         }
         self.mark(&marks);
         self.kept_by = marks.policy;
-        self.stats.kept += spans;
+        self.in_hand = spans;
         Some(spans)
     }
 
