@@ -245,11 +245,7 @@ impl Sampler {
         if !self.mesh.has_credit() {
             return Ok(Taken::NoCredit);
         }
-        shard.push(moment(), message, index, |id| self.home(id) == self.mesh.core());
-        state.settle();
-        if state.shard.has_leaving() {
-            self.bell.ring();
-        }
+        self.push(state, message, |id| self.home(id) == self.mesh.core());
         let is_alone = self.mesh.cores() == 1;
         Ok(Taken::Yes((!is_alone).then(|| self.send(state, message))))
     }
@@ -281,7 +277,12 @@ impl Sampler {
         let scanned = otlp::scan(Signal::Traces, &parcel.bytes, index)
             .and_then(|()| shard.check(&parcel.bytes, index));
         assert!(scanned.is_ok(), "cut from a request that was checked");
-        shard.push(moment(), &parcel.bytes, index, |_| true);
+        self.push(state, &parcel.bytes, |_| true);
+    }
+
+    /// Gives the own shard the spans that are `mine` of the request that was checked just now.
+    fn push(&self, state: &mut State, message: &[u8], mine: impl Fn(&[u8; 16]) -> bool) {
+        state.shard.push(moment(), message, &state.index, mine);
         state.settle();
         if state.shard.has_leaving() {
             self.bell.ring();
@@ -410,7 +411,7 @@ impl Sampler {
     fn settle(&self) {
         let state = &mut *self.state.borrow_mut();
         state.settle();
-        if !self.is_pressed() || self.memory.process().0 < self.soft_bytes {
+        if self.memory.process().0 < self.soft_bytes {
             self.room.open();
         }
     }

@@ -18,6 +18,7 @@ use serde_core::de::{Unexpected, Visitor};
 
 use super::Signal;
 use super::schema::{self, Keep, Message, Rule, Shape};
+use super::wire::push_varint;
 use super::write;
 
 /// A text is no request.
@@ -217,7 +218,7 @@ impl<'de> DeserializeSeed<'de> for Packed<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<(), D::Error> {
         match d.deserialize_any(Number(self.rule))? {
-            Scalar::Varint(n) => write::push_varint64(self.out, n),
+            Scalar::Varint(n) => push_varint(self.out, n),
             Scalar::Fixed64(n) => self.out.extend_from_slice(&n.to_le_bytes()),
             Scalar::Fixed32(n) => self.out.extend_from_slice(&n.to_le_bytes()),
         }

@@ -264,7 +264,8 @@ pub const fn varint_len(value: u32) -> u32 {
 
 /// Appends `value` as a minimal varint.
 #[inline]
-pub fn push_varint(out: &mut Vec<u8>, mut value: u32) {
+pub fn push_varint(out: &mut Vec<u8>, value: impl Into<u64>) {
+    let mut value = value.into();
     loop {
         let low = (value & 0x7f) as u8;
         value >>= 7;

@@ -11,7 +11,7 @@ pub fn tag(out: &mut Vec<u8>, number: u32, wire: u8) {
 /// Appends an integer, a bool or an enum.
 pub fn varint(out: &mut Vec<u8>, number: u32, value: u64) {
     tag(out, number, VARINT);
-    push_varint64(out, value);
+    push_varint(out, value);
 }
 
 /// Appends 8 bytes.
@@ -55,18 +55,6 @@ pub fn message<T>(out: &mut Vec<u8>, number: u32, fill: impl FnOnce(&mut Vec<u8>
         out.splice(start - 1..start, prefix);
     }
     value
-}
-
-/// Appends a varint of up to 64 bits.
-pub fn push_varint64(out: &mut Vec<u8>, mut value: u64) {
-    loop {
-        let low = (value & 0x7f) as u8;
-        value >>= 7;
-        if value == 0 {
-            return out.push(low);
-        }
-        out.push(low | 0x80);
-    }
 }
 
 #[cfg(test)]

@@ -114,10 +114,8 @@ struct Tick {
     /// Decided before its time, because memory is short.
     early: bool,
     due: Vec<Due>,
+    /// How many of them have been looked at.
     next: usize,
-    /// Traces decided so far.
-    decided: u32,
-    strays: Vec<[u8; 16]>,
     /// Thresholds of limiters, with the gate.
     limits: Vec<Option<Threshold>>,
 }

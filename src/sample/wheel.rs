@@ -120,10 +120,7 @@ impl Wheel {
         self.next_at = self.next_at + TICK;
         let set = self.sets.remove(&tick).unwrap_or_default();
         self.expected = set.traces.len();
-        {
-            let strays = self.in_order(set.strays);
-            (tick, set.traces, strays)
-        }
+        (tick, set.traces, self.in_order(set.strays))
     }
 
     fn in_order(&mut self, strays: BTreeMap<[u8; 16], usize>) -> Vec<[u8; 16]> {
@@ -151,10 +148,7 @@ impl Wheel {
     pub fn take_last(&mut self) -> Option<(u64, Vec<Due>, Vec<[u8; 16]>)> {
         let (tick, set) = self.sets.pop_first()?;
         self.taken = tick + 1;
-        Some({
-            let strays = self.in_order(set.strays);
-            (tick, set.traces, strays)
-        })
+        Some((tick, set.traces, self.in_order(set.strays)))
     }
 }
 

@@ -181,12 +181,8 @@ impl Writer {
         self.out.extend_from_slice(&value.to_le_bytes());
     }
 
-    fn varint(&mut self, number: u32, mut value: u64) {
+    fn varint(&mut self, number: u32, value: u64) {
         push_varint(&mut self.out, number << 3);
-        while value >= 0x80 {
-            self.out.push((value & 0x7f) as u8 | 0x80);
-            value >>= 7;
-        }
-        self.out.push((value & 0x7f) as u8);
+        push_varint(&mut self.out, value);
     }
 }

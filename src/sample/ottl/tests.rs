@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::otlp::wire::push_varint;
 use crate::testing::fuzz;
 
 fn compile(text: &str) -> Condition {
@@ -66,14 +67,6 @@ fn nesting_ends_somewhere() {
     ] {
         let _ = compile(text).eval(&scene);
     }
-}
-
-fn push_varint(out: &mut Vec<u8>, mut n: u64) {
-    while n >= 0x80 {
-        out.push(n.to_le_bytes()[0] | 0x80);
-        n >>= 7;
-    }
-    out.push(n.to_le_bytes()[0]);
 }
 
 /// A field that holds bytes or a message.

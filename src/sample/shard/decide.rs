@@ -20,7 +20,7 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
-    fn not_sampled() -> Self {
+    pub(super) fn not_sampled() -> Self {
         Self { outcome: Outcome::NotSampled, marks: Marks::default() }
     }
 }
@@ -122,7 +122,8 @@ impl Shard {
         let first_match = self.rules.first_match;
         // A decision takes the collector at least a microsecond: a bucket of a very high rate is
         // full again for the next trace.
-        let moment = Moment { now: tick.moment.now + DECISION * tick.decided, ..tick.moment };
+        let asked = u32::try_from(tick.next).unwrap_or(u32::MAX);
+        let moment = Moment { now: tick.moment.now + DECISION * asked, ..tick.moment };
         self.bench(moment, slot, &tick.limits, |bench| bench.whole(first_match))
     }
 
@@ -148,14 +149,11 @@ impl Shard {
     /// With the gate `usetracestate`: limiters look at all traces of a tick first, keep those of
     /// highest randomness that fit, and turn that into a threshold (tailsampling 2.14).
     pub(super) fn set_limits(&mut self, tick: &mut Tick) {
-        let count = self.limiters.buckets.len();
-        tick.limits = vec![None; count];
         let others = &self.program.policies[self.program.drops..];
         let any = others.iter().any(|policy| policy.node.limits_batches());
         if !self.rules.gates.use_trace_state || !any {
             return;
         }
-
         let slots: Vec<u32> = tick.due[tick.next..]
             .iter()
             .filter(|due| self.is_due(tick, **due))
@@ -174,7 +172,7 @@ impl Shard {
         cases.retain_mut(|case| {
             !drops.iter().any(|drop| matches!(drop.node.vote(case), Ok(Vote::Dropped)))
         });
-        let mut limits = std::mem::take(&mut tick.limits);
+        let mut limits = vec![None; limiters.buckets.len()];
         for policy in others {
             policy.node.set_limits(&mut cases, &mut limits);
         }

@@ -3,9 +3,8 @@
 
 use super::decide::Verdict;
 use super::leave::Timing;
-use super::{Marks, Moment, Shard, Tick};
+use super::{Moment, Shard, Tick};
 use crate::sample::fate::End;
-use crate::sample::stats::Outcome;
 use crate::sample::survivors;
 use crate::sample::wheel::Due;
 use crate::time::Instant;
@@ -25,6 +24,12 @@ pub enum Step {
     Busy,
     /// There is nothing to do before [`Shard::deadline`], or before something is pushed.
     Idle,
+}
+
+impl Tick {
+    fn new(number: u64, moment: Moment, due: Vec<Due>) -> Self {
+        Self { number, moment, early: false, due, next: 0, limits: Vec::new() }
+    }
 }
 
 impl Shard {
@@ -77,24 +82,15 @@ impl Shard {
     fn begin_tick(&mut self, moment: Moment) {
         let (number, due, strays) = self.wheel.take();
         self.stats.ticks += 1;
-        let mut tick = Tick {
-            number,
-            moment,
-            early: false,
-            due,
-            next: 0,
-            decided: 0,
-            strays,
-            limits: Vec::new(),
-        };
+        let mut tick = Tick::new(number, moment, due);
         self.set_limits(&mut tick);
-        self.decide_strays(&mut tick);
+        self.decide_strays(&tick, strays);
         self.tick = Some(tick);
     }
 
     /// Ids whose traces went before their time; some have come back (tailsampling 3.4).
-    fn decide_strays(&mut self, tick: &mut Tick) {
-        for id in std::mem::take(&mut tick.strays) {
+    fn decide_strays(&mut self, tick: &Tick, strays: Vec<[u8; 16]>) {
+        for id in strays {
             match self.traces.find(&id) {
                 None => self.stats.dropped_too_early += 1,
                 Some(slot) if self.is_undecided(slot) => self.decide(tick, slot, Timing::InSet),
@@ -108,7 +104,6 @@ impl Shard {
         while tick.next < end {
             let due = tick.due[tick.next];
             tick.next += 1;
-            tick.decided = tick.decided.saturating_add(1);
             if self.is_due(tick, due) {
                 let timing = if tick.early { Timing::Hastened } else { Timing::Due };
                 self.decide(tick, due.slot, timing);
@@ -132,8 +127,7 @@ impl Shard {
             return self.carry_out(now, slot, verdict, timing);
         }
         // Whatever still waits was judged as it came (tailsampling 3.5).
-        let verdict = Verdict { outcome: Outcome::NotSampled, marks: Marks::default() };
-        self.carry_out(now, slot, verdict, timing);
+        self.carry_out(now, slot, Verdict::not_sampled(), timing);
         if self.traces.get(slot).in_map {
             self.remove(now, slot, timing == Timing::InSet);
         }
@@ -171,9 +165,7 @@ impl Shard {
             return true;
         }
         let Some((number, due)) = self.wheel.take_some_early() else { return false };
-        let (strays, limits) = (Vec::new(), Vec::new());
-        let mut tick =
-            Tick { number, moment, early: true, due, next: 0, decided: 0, strays, limits };
+        let mut tick = Tick { early: true, ..Tick::new(number, moment, due) };
         self.set_limits(&mut tick);
         self.tick = Some(tick);
         true
@@ -195,15 +187,13 @@ impl Shard {
     /// polls until it is idle.
     pub fn finish(&mut self, moment: Moment) {
         while let Some((number, due, strays)) = self.wheel.take_last() {
-            let limits = Vec::new();
-            let mut tick =
-                Tick { number, moment, early: false, due, next: 0, decided: 0, strays, limits };
+            let mut tick = Tick::new(number, moment, due);
             if self.rules.drop_pending {
                 self.give_up(&tick);
                 continue;
             }
             self.set_limits(&mut tick);
-            self.decide_strays(&mut tick);
+            self.decide_strays(&tick, strays);
             while tick.next < tick.due.len() {
                 self.decide_some(&mut tick);
             }
