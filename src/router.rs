@@ -475,6 +475,16 @@ impl Service for Inlet {
         })
     }
 
+    fn of_json(&self, method: usize, text: &[u8]) -> Result<Vec<u8>, String> {
+        let mut message = Vec::with_capacity(text.len() / 2);
+        let read = otlp::json::decode(Signal::ALL[method], text, &mut message);
+        read.map(|()| message).map_err(|e| e.to_string())
+    }
+
+    fn to_json(&self, method: usize, reply: &[u8]) -> Vec<u8> {
+        reply::json(Signal::ALL[method], reply)
+    }
+
     async fn call(&self, call: Call) -> Result<Bytes, Status> {
         let signal = Signal::ALL[call.method];
         let (exports, samples) = self.router.ways(self.way, signal);

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tracemill::net::Stream;
 use tracemill::rpc::http_server::{HttpServer, serve};
 use tracemill::rpc::service::{Call, Service, Transport};
-use tracemill::rpc::{Code, Codec, HttpServerOptions, Status};
+use tracemill::rpc::{Code, Codec, Cors, HttpServerOptions, Status};
 use tracemill::runtime::drain::Drain;
 use tracemill::runtime::executor::{Seat, spawn};
 use tracemill::runtime::lease::{Lease, Limit, Purse};
@@ -37,6 +37,15 @@ impl Service for Echo {
 
     fn has_service(&self, _name: &str) -> bool {
         true
+    }
+
+    fn of_json(&self, _method: usize, text: &[u8]) -> Result<Vec<u8>, String> {
+        let text = text.strip_prefix(b"{").and_then(|text| text.strip_suffix(b"}"));
+        text.map(<[u8]>::to_vec).ok_or_else(|| "no object".to_owned())
+    }
+
+    fn to_json(&self, _method: usize, reply: &[u8]) -> Vec<u8> {
+        [b"{", reply, b"}"].concat()
     }
 
     async fn call(&self, call: Call) -> Result<Bytes, Status> {
@@ -63,6 +72,14 @@ impl Service for Echo {
 
 /// A connection to a server of its own, or nothing (said loudly) where io_uring is forbidden.
 fn connect(memory_bytes_max: u64) -> Option<(TcpStream, JoinHandle<Result<(), String>>)> {
+    connect_to(memory_bytes_max, HttpServerOptions::default())
+}
+
+/// The same to a server with other options.
+fn connect_to(
+    memory_bytes_max: u64,
+    options: HttpServerOptions,
+) -> Option<(TcpStream, JoinHandle<Result<(), String>>)> {
     if let Err(refusal) = preflight::check() {
         eprintln!("SKIPPED, nothing was tested: {refusal}");
         return None;
@@ -77,10 +94,7 @@ fn connect(memory_bytes_max: u64) -> Option<(TcpStream, JoinHandle<Result<(), St
         let drain = Drain::default();
         let server = Rc::new(HttpServer {
             service: Echo { drain: drain.clone(), memory: memory.clone() },
-            options: HttpServerOptions {
-                body_bytes_max: BODY_BYTES_MAX,
-                ..HttpServerOptions::default()
-            },
+            options: HttpServerOptions { body_bytes_max: BODY_BYTES_MAX, ..options },
             memory: memory.clone(),
             drain,
             connections: Rc::new(Cell::new(0)),
@@ -165,7 +179,7 @@ fn chunked(body: &[u8]) -> Vec<u8> {
 
 fn packed(codec: Codec, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    codec.deflate(body, &mut out);
+    codec.deflate(body, None, &mut out);
     out
 }
 
@@ -180,19 +194,24 @@ fn status(code: Code, message: &str) -> Vec<u8> {
     Status::new(code, message.to_owned()).body()
 }
 
-#[test]
-fn answers_are_the_collectors_and_the_connection_lives_on() {
-    let Some((mut client, core)) = connect(1 << 30) else { return };
-    let large: Vec<u8> = (0..500_000u32).flat_map(|i| i.to_le_bytes()).take(500_000).collect();
-    let invalid = |text| status(Code::InvalidArgument, text);
-    let text = "Content-Type: text/plain\r\n";
-    let json = "Content-Type: application/json\r\n";
-    let unsupported = r#"{"code":3,"message":"unsupported Content-Encoding: br"}"#;
-    let unspoken = b"415 unsupported media type, supported: [application/x-protobuf]".to_vec();
-    let not_allowed = b"405 method not allowed, supported: [POST]".to_vec();
-    let missing = b"404 page not found\n".to_vec();
-    #[rustfmt::skip]
-    let cases: Vec<(&str, Vec<u8>, u16, Vec<u8>)> = vec![
+/// Name, request, status and body of the answer.
+type Case = (&'static str, Vec<u8>, u16, Vec<u8>);
+
+const TYPE_TEXT: &str = "Content-Type: text/plain\r\n";
+const TYPE_JSON: &str = "Content-Type: application/json\r\n";
+
+fn json_encoded(name: &str) -> String {
+    format!("{TYPE_JSON}Content-Encoding: {name}\r\n")
+}
+
+fn large() -> Vec<u8> {
+    (0..500_000u32).flat_map(|i| i.to_le_bytes()).take(500_000).collect()
+}
+
+#[rustfmt::skip]
+fn taken() -> Vec<Case> {
+    let (large, json) = (large(), TYPE_JSON);
+    vec![
         ("plain", post(PROTOBUF, b"hello"), 200, b"hello".to_vec()),
         ("empty", post(PROTOBUF, b""), 200, vec![]),
         ("large", post(PROTOBUF, &large), 200, large.clone()),
@@ -202,10 +221,33 @@ fn answers_are_the_collectors_and_the_connection_lives_on() {
         ("large gzip", post(&encoded("gzip"), &packed(Codec::Gzip, &large)), 200, large.clone()),
         ("zstd", post(&encoded("zstd"), &packed(Codec::Zstd, &large)), 200, large.clone()),
         ("snappy frames", post(&encoded("x-snappy-framed"), &packed(Codec::Snappy, &large)), 200, large.clone()),
+        ("snappy block", post(&encoded("snappy"), &packed(Codec::SnappyBlock, &large)), 200, large.clone()),
+        ("snappy block in frames", post(&encoded("snappy"), &packed(Codec::Snappy, &large)), 200, large.clone()),
+        ("zlib", post(&encoded("zlib"), &packed(Codec::Zlib, &large)), 200, large.clone()),
+        ("deflate", post(&encoded("deflate"), &packed(Codec::Deflate, &large)), 200, large.clone()),
+        ("lz4", post(&encoded("lz4"), &packed(Codec::Lz4, &large)), 200, large.clone()),
         ("no encoding by name", post(&encoded(""), b"hello"), 200, b"hello".to_vec()),
         ("type with parameters", post("content-type: Application/X-Protobuf; a=b\r\n", b"hello"), 200, b"hello".to_vec()),
         ("query", request("POST /v1/traces?a=b", PROTOBUF, b"which"), 200, b"0".to_vec()),
         ("percent", request("POST /v1/lo%67s", PROTOBUF, b"which"), 200, b"1".to_vec()),
+        ("json", post(json, b"{hello}"), 200, b"{hello}".to_vec()),
+        ("json of a charset", post("Content-Type: application/json; charset=utf-8\r\n", b"{a}"), 200, b"{a}".to_vec()),
+        ("large json", post(json, &[b"{", &large[..], b"}"].concat()), 200, [b"{", &large[..], b"}"].concat()),
+        ("json gzip", post(&json_encoded("gzip"), &packed(Codec::Gzip, b"{hello}")), 200, b"{hello}".to_vec()),
+    ]
+}
+
+#[rustfmt::skip]
+fn refused() -> Vec<Case> {
+    let (large, text, json) = (large(), TYPE_TEXT, TYPE_JSON);
+    let invalid = |text| status(Code::InvalidArgument, text);
+    let unsupported = r#"{"code":3,"message":"unsupported Content-Encoding: br"}"#;
+    let unspoken =
+        b"415 unsupported media type, supported: [application/json, application/x-protobuf]".to_vec();
+    let not_allowed = b"405 method not allowed, supported: [POST]".to_vec();
+    let missing = b"404 page not found\n".to_vec();
+    vec![
+        ("snappy frames in a block", post(&encoded("x-snappy-framed"), &packed(Codec::SnappyBlock, &large)), 400, invalid("message is not in its declared encoding")),
         ("br", post(&encoded("br"), b""), 400, invalid("unsupported Content-Encoding: br")),
         ("identity", post(&encoded("identity"), b""), 400, invalid("unsupported Content-Encoding: identity")),
         ("upper case", post(&encoded("GZIP"), b""), 400, invalid("unsupported Content-Encoding: GZIP")),
@@ -223,15 +265,25 @@ fn answers_are_the_collectors_and_the_connection_lives_on() {
         ("internal", post(PROTOBUF, b"internal"), 500, status(Code::Internal, "boom")),
         ("text", post(text, b"hello"), 415, unspoken.clone()),
         ("untyped", post("", b"hello"), 415, unspoken.clone()),
-        ("json", post(json, b"{}"), 415, unspoken.clone()),
+        ("json with half a parameter", post("Content-Type: application/json; charset\r\n", b"{a}"), 415, unspoken.clone()),
+        ("json cut gzip", post(&json_encoded("gzip"), b"abc"), 400, br#"{"code":3,"message":"message is not in its declared encoding"}"#.to_vec()),
+        ("json bomb", post(&json_encoded("lz4"), &packed(Codec::Lz4, &vec![0; BODY_BYTES_MAX + 1])), 400, br#"{"code":3,"message":"http: request body too large"}"#.to_vec()),
+        ("no json", post(json, b"[]"), 400, br#"{"code":3,"message":"no object"}"#.to_vec()),
+        ("json full", post(json, b"{full}"), 503, br#"{"code":14,"message":"sending queue is full"}"#.to_vec()),
+        ("json internal", post(json, b"{internal}"), 500, br#"{"code":13,"message":"boom"}"#.to_vec()),
         ("unwanted body", post(text, &large[..250_000]), 415, unspoken),
         ("GET", request("GET /v1/traces", "", b""), 405, not_allowed.clone()),
         ("PUT", request("PUT /v1/traces", PROTOBUF, b"hello"), 405, not_allowed),
         ("other path", request("POST /v1/trace", PROTOBUF, b"hello"), 404, missing.clone()),
         ("slash", request("POST /v1/traces/", PROTOBUF, b"hello"), 404, missing.clone()),
         ("signal without pipeline", request("POST /v1/metrics", PROTOBUF, b"hello"), 404, missing),
-    ];
-    for (name, request, status, body) in cases {
+    ]
+}
+
+#[test]
+fn answers_are_the_collectors_and_the_connection_lives_on() {
+    let Some((mut client, core)) = connect(1 << 30) else { return };
+    for (name, request, status, body) in taken().into_iter().chain(refused()) {
         client.write_all(&request).unwrap();
         let answer = read_answer(&mut client);
         assert_eq!(answer.status(), status, "{name}: {}", answer.head);
@@ -240,12 +292,93 @@ fn answers_are_the_collectors_and_the_connection_lives_on() {
         let want = match (status, body.first()) {
             (404, _) => "text/plain; charset=utf-8",
             (405 | 415, _) => "text/plain",
-            (400.., Some(b'{')) => "application/json",
+            (_, Some(b'{')) => "application/json",
             _ => "application/x-protobuf",
         };
         assert_eq!(content, want, "{name}");
         assert_eq!(answer.header("connection"), None, "{name}");
     }
+    drop(client);
+    core.join().unwrap().unwrap();
+}
+
+#[test]
+fn pages_of_other_sites_are_told_what_they_may_do() {
+    let list = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
+    let mut options = HttpServerOptions {
+        cors: Cors::new(&list(&["http://*.test"]), &list(&["X-A"]), &list(&["x-id"]), 60),
+        ..HttpServerOptions::default()
+    };
+    options.response_headers.insert("x-served-by", "us".parse().unwrap());
+    let Some((mut client, core)) = connect_to(1 << 30, options) else { return };
+    let asks = "Origin: http://a.test\r\nAccess-Control-Request-Method: POST\r\n\
+                Access-Control-Request-Headers: x-a\r\n";
+    client.write_all(&request("OPTIONS /anything", asks, b"")).unwrap();
+    let answer = read_answer(&mut client);
+    assert_eq!(answer.status(), 204);
+    assert_eq!(answer.header("access-control-allow-origin"), Some("http://a.test"));
+    assert_eq!(answer.header("access-control-allow-methods"), Some("POST"));
+    assert_eq!(answer.header("access-control-allow-headers"), Some("x-a"));
+    assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
+    assert_eq!(answer.header("access-control-max-age"), Some("60"));
+    assert_eq!(answer.header("x-served-by"), Some("us"));
+
+    let strange = asks.replace("http://a.test", "http://a.example");
+    client.write_all(&request("OPTIONS /v1/traces", &strange, b"")).unwrap();
+    let answer = read_answer(&mut client);
+    assert_eq!((answer.status(), answer.header("access-control-allow-origin")), (204, None));
+
+    let from = format!("{PROTOBUF}Origin: http://a.test\r\n");
+    for (line, status) in [("POST /v1/traces", 200), ("GET /v1/traces", 405), ("POST /x", 404)] {
+        client.write_all(&request(line, &from, b"hello")).unwrap();
+        let answer = read_answer(&mut client);
+        assert_eq!(answer.status(), status, "{line}");
+        assert_eq!(answer.header("access-control-allow-origin"), Some("http://a.test"));
+        assert_eq!(answer.header("access-control-expose-headers"), Some("X-Id"));
+        assert_eq!(answer.header("vary"), Some("Origin"));
+        assert_eq!(answer.header("x-served-by"), Some("us"));
+    }
+    client.write_all(&request("OPTIONS /v1/traces", "", b"")).unwrap();
+    assert_eq!(read_answer(&mut client).status(), 405, "it asks nothing");
+    drop(client);
+    core.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_server_reads_the_encodings_that_it_was_given() {
+    let only = |names: &[&str]| {
+        let all = HttpServerOptions::default().encodings;
+        all.into_iter().filter(|(name, _)| names.contains(name)).collect::<Vec<_>>()
+    };
+    for (names, rows) in [
+        (&["gzip"][..], [("", 400), ("gzip", 200), ("zstd", 400)]),
+        (&["", "zstd"], [("", 200), ("gzip", 400), ("zstd", 200)]),
+        (&[], [("", 200), ("gzip", 200), ("identity", 200)]),
+    ] {
+        let options = HttpServerOptions { encodings: only(names), ..HttpServerOptions::default() };
+        let Some((mut client, core)) = connect_to(1 << 30, options) else { return };
+        for (name, status) in rows {
+            let codec = match name {
+                "gzip" => Codec::Gzip,
+                "zstd" => Codec::Zstd,
+                _ => Codec::None,
+            };
+            client.write_all(&post(&encoded(name), &packed(codec, b"hello"))).unwrap();
+            assert_eq!(read_answer(&mut client).status(), status, "{names:?}: {name}");
+        }
+        drop(client);
+        core.join().unwrap().unwrap();
+    }
+}
+
+#[test]
+fn without_keep_alive_every_answer_is_the_last() {
+    let options = HttpServerOptions { keep_alive: false, ..HttpServerOptions::default() };
+    let Some((mut client, core)) = connect_to(1 << 30, options) else { return };
+    client.write_all(&post(PROTOBUF, b"hello")).unwrap();
+    let answer = read_answer(&mut client);
+    assert_eq!((answer.status(), answer.header("connection")), (200, Some("close")));
+    assert!(is_closed(&mut client));
     drop(client);
     core.join().unwrap().unwrap();
 }

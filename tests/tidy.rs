@@ -127,6 +127,7 @@ const PURE_FILES: &[&str] = &[
     "upstream/replies.rs",
     "upstream/stats.rs",
     "rpc/codec.rs",
+    "rpc/cors.rs",
     "rpc/frame.rs",
     "rpc/options.rs",
     "rpc/status.rs",

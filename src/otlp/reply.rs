@@ -1,8 +1,8 @@
 //! The reply of an export: empty, or a partial success. The layout is the same for all signals
 //! (OTLP: `ExportTraceServiceResponse.partial_success = 1 {rejected = 1, error_message = 2}`).
 
-use super::Error;
 use super::wire::{Extent, LEN, Reader, VARINT, push_varint};
+use super::{Error, Signal};
 
 /// What the collector answers: a partial success that is there and empty (otlp 1.5).
 pub const FULL_SUCCESS: &[u8] = &[0x0a, 0x00];
@@ -42,6 +42,54 @@ pub fn rejection(reply: &[u8]) -> Rejection {
     u32::try_from(reply.len()).ok().and_then(|end| read(reply, end).ok()).unwrap_or_default()
 }
 
+/// The reply in JSON, as the collector writes it: an empty partial success is there, too.
+#[must_use]
+pub fn json(signal: Signal, reply: &[u8]) -> Vec<u8> {
+    let Rejection { items, message } = rejection(reply);
+    let mut partial = serde_json::Map::new();
+    if items > 0 {
+        partial.insert(rejected_name(signal).to_owned(), items.to_string().into());
+    }
+    if !message.is_empty() {
+        partial.insert("errorMessage".to_owned(), message.into());
+    }
+    serde_json::json!({"partialSuccess": partial}).to_string().into_bytes()
+}
+
+/// Reads a reply in JSON. One that cannot be read counts as a full success: the data was taken.
+#[must_use]
+pub fn rejection_of_json(signal: Signal, reply: &[u8]) -> Rejection {
+    let Ok(reply) = serde_json::from_slice::<serde_json::Value>(reply) else {
+        return Rejection::default();
+    };
+    let either = |value: &serde_json::Value, names: [&str; 2]| {
+        names.iter().find_map(|name| value.get(name).cloned()).unwrap_or_default()
+    };
+    let partial = either(&reply, ["partialSuccess", "partial_success"]);
+    let items = match either(&partial, [rejected_name(signal), rejected_snake_name(signal)]) {
+        serde_json::Value::String(text) => text.parse().unwrap_or(0),
+        number => number.as_u64().unwrap_or(0),
+    };
+    let message = either(&partial, ["errorMessage", "error_message"]);
+    Rejection { items, message: message.as_str().unwrap_or_default().to_owned() }
+}
+
+const fn rejected_name(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Traces => "rejectedSpans",
+        Signal::Metrics => "rejectedDataPoints",
+        Signal::Logs => "rejectedLogRecords",
+    }
+}
+
+const fn rejected_snake_name(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Traces => "rejected_spans",
+        Signal::Metrics => "rejected_data_points",
+        Signal::Logs => "rejected_log_records",
+    }
+}
+
 fn read(reply: &[u8], end: u32) -> Result<Rejection, Error> {
     let mut rejection = Rejection::default();
     let mut outer = Reader::new(reply, Extent { start: 0, end });
@@ -75,6 +123,19 @@ mod tests {
     fn a_partial_success_survives() {
         let want = Rejection { items: 300, message: "endpoint b: queue is full".into() };
         assert_eq!(rejection(&partial_success(300, &want.message)), want);
+    }
+
+    #[test]
+    fn a_reply_survives_json() {
+        assert_eq!(json(Signal::Traces, FULL_SUCCESS), br#"{"partialSuccess":{}}"#);
+        let want = Rejection { items: 7, message: "say \"no\"".into() };
+        for signal in Signal::ALL {
+            let text = json(signal, &partial_success(7, &want.message));
+            assert_eq!(rejection_of_json(signal, &text), want, "{signal:?}");
+        }
+        let number = br#"{"partial_success":{"rejected_spans":3}}"#;
+        assert_eq!(rejection_of_json(Signal::Traces, number).items, 3);
+        assert_eq!(rejection_of_json(Signal::Traces, b"[1"), Rejection::default());
     }
 
     #[test]

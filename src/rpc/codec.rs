@@ -1,11 +1,12 @@
 //! Message encodings of gRPC and HTTP bodies: whole messages in, whole messages out, by the
-//! libraries of each format. The size limit holds after inflating too, so a bomb ends there.
+//! libraries of each format. The size limit holds after inflating too, so a bomb ends there: what
+//! a message says about its own size is believed only as far as the limit and its format go.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::io::Read as _;
 
-use libdeflater::{CompressionLvl, Compressor, Decompressor};
+use libdeflater::{CompressionLvl, Compressor, DecompressionError, Decompressor};
 
 /// A message encoding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -17,12 +18,34 @@ pub enum Codec {
     Gzip,
     /// RFC 8878.
     Zstd,
-    /// The framed (stream) format, as gRPC peers understand "snappy" (otlp 1.3).
+    /// Snappy's framed (stream) format, as gRPC peers understand "snappy" (otlp 1.3).
     Snappy,
+    /// Snappy's block format, as HTTP peers understand "snappy"; framed messages, which they sent
+    /// under that name in former years, are inflated, too.
+    SnappyBlock,
+    /// RFC 1950 under the name `zlib`.
+    Zlib,
+    /// RFC 1950 under the name `deflate`.
+    Deflate,
+    /// LZ4's frame format.
+    Lz4,
 }
 
 /// Value of `grpc-accept-encoding`.
 pub const ACCEPTED: &str = "gzip,snappy,zstd";
+
+/// Encodings of HTTP bodies by name, as the collector has them unless `compression_algorithms` is
+/// set (otlp 1.3). The empty name is a body as it is.
+pub const HTTP_ENCODINGS: [(&str, Codec); 8] = [
+    ("", Codec::None),
+    ("gzip", Codec::Gzip),
+    ("zstd", Codec::Zstd),
+    ("zlib", Codec::Zlib),
+    ("snappy", Codec::SnappyBlock),
+    ("deflate", Codec::Deflate),
+    ("lz4", Codec::Lz4),
+    ("x-snappy-framed", Codec::Snappy),
+];
 
 /// Why a message could not be inflated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,13 +69,29 @@ impl fmt::Display for Error {
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// Fastest levels: start-up says what compression costs (design 7).
 const ZSTD_LEVEL: i32 = 1;
-const GZIP_LEVEL: i32 = 1;
+const DEFLATE_LEVEL: i32 = 1;
+/// The best ratios of the formats: a message that promises more lies, and nothing is allocated
+/// for it. deflate: 258 bytes of two bits. Snappy: 64 bytes of three.
+const DEFLATE_RATIO_MAX: usize = 1032;
+const SNAPPY_RATIO_MAX: usize = 22;
+/// What RFC 1950 does not say is guessed: telemetry shrinks four to seven times.
+const DEFLATE_RATIO_GUESS: usize = 8;
+/// The same for formats that are read as streams.
+const STREAM_RATIO_GUESS: usize = 4;
+/// First bytes of Snappy's framed format.
+const SNAPPY_FRAMES: &[u8] = b"\xff\x06\0\0sNaPpY";
+/// Compressors that a core keeps, one per format and level.
+const COMPRESSORS_MAX: usize = 8;
 
 struct Codecs {
     inflate: Decompressor,
-    deflate: Compressor,
     zstd_in: zstd::bulk::Decompressor<'static>,
-    zstd_out: zstd::bulk::Compressor<'static>,
+    snappy_in: snap::raw::Decoder,
+    snappy_out: snap::raw::Encoder,
+    /// By level.
+    deflate: Vec<(i32, Compressor)>,
+    /// By level.
+    zstd_out: Vec<(i32, zstd::bulk::Compressor<'static>)>,
 }
 
 thread_local! {
@@ -64,19 +103,29 @@ fn with_codecs<T>(f: impl FnOnce(&mut Codecs) -> T) -> T {
     CODECS.with_borrow_mut(|slot| {
         f(slot.get_or_insert_with(|| Codecs {
             inflate: Decompressor::new(),
-            deflate: Compressor::new(
-                CompressionLvl::new(GZIP_LEVEL).expect("1 is a level of libdeflate"),
-            ),
             zstd_in: zstd::bulk::Decompressor::new().expect("zstd allocates a context"),
-            zstd_out: zstd::bulk::Compressor::new(ZSTD_LEVEL).expect("1 is a level of zstd"),
+            snappy_in: snap::raw::Decoder::new(),
+            snappy_out: snap::raw::Encoder::new(),
+            deflate: Vec::new(),
+            zstd_out: Vec::new(),
         }))
     })
 }
 
+/// The compressor of `level`, made if it is not there.
+fn of_level<C>(all: &mut Vec<(i32, C)>, level: i32, make: impl FnOnce() -> C) -> &mut C {
+    let at = all.iter().position(|(of, _)| *of == level).unwrap_or_else(|| {
+        all.truncate(COMPRESSORS_MAX - 1);
+        all.push((level, make()));
+        all.len() - 1
+    });
+    &mut all[at].1
+}
+
 impl Codec {
-    /// The codec of `grpc-encoding` or `Content-Encoding`; `None` if there is none of that name.
+    /// The codec of `grpc-encoding`; `None` if there is none of that name.
     #[must_use]
-    pub fn of(name: &[u8]) -> Option<Self> {
+    pub fn of_grpc(name: &[u8]) -> Option<Self> {
         match name {
             b"" | b"identity" => Some(Self::None),
             b"gzip" => Some(Self::Gzip),
@@ -86,15 +135,23 @@ impl Codec {
         }
     }
 
-    /// Its name in headers; `None` for no encoding.
+    /// Its name in `grpc-encoding`; `None` for no encoding, and for those that gRPC peers do not
+    /// have.
     #[must_use]
-    pub const fn name(self) -> Option<&'static str> {
+    pub const fn grpc_name(self) -> Option<&'static str> {
         match self {
-            Self::None => None,
             Self::Gzip => Some("gzip"),
             Self::Zstd => Some("zstd"),
             Self::Snappy => Some("snappy"),
+            _ => None,
         }
+    }
+
+    /// Its name in `Content-Encoding`; `None` for no encoding.
+    #[must_use]
+    pub fn http_name(self) -> Option<&'static str> {
+        let name = HTTP_ENCODINGS.iter().find(|(_, codec)| *codec == self)?.0;
+        (!name.is_empty()).then_some(name)
     }
 
     /// The content of `message`, at most `bytes_max`.
@@ -106,25 +163,47 @@ impl Codec {
             Self::None if message.len() > bytes_max => Err(Error::TooLarge),
             Self::None => Ok(message.to_vec()),
             Self::Gzip => gunzip(message, bytes_max),
+            Self::Zlib | Self::Deflate => unzlib(message, bytes_max),
             Self::Zstd => unzstd(message, bytes_max),
-            Self::Snappy => read_all(snap::read::FrameDecoder::new(message), bytes_max),
+            Self::SnappyBlock if !message.starts_with(SNAPPY_FRAMES) => {
+                unsnappy_block(message, bytes_max)
+            }
+            Self::Snappy | Self::SnappyBlock => {
+                read_all(snap::read::FrameDecoder::new(message), message.len(), bytes_max)
+            }
+            Self::Lz4 => {
+                read_all(lz4_flex::frame::FrameDecoder::new(message), message.len(), bytes_max)
+            }
         }
     }
 
-    /// `message` in this encoding, appended to `out`.
-    pub fn deflate(self, message: &[u8], out: &mut Vec<u8>) {
+    /// `message` in this encoding, appended to `out`. `level` is the format's own; `None` is the
+    /// fastest, and formats without levels do not look at it.
+    pub fn deflate(self, message: &[u8], level: Option<i32>, out: &mut Vec<u8>) {
         match self {
             Self::None => out.extend_from_slice(message),
-            Self::Gzip => with_codecs(|c| {
-                let bound = c.deflate.gzip_compress_bound(message.len());
-                append(out, bound, |to| {
-                    c.deflate.gzip_compress(message, to).expect("the bound is enough")
-                });
+            Self::Gzip => with_deflate(level, |c| {
+                let bound = c.gzip_compress_bound(message.len());
+                append(out, bound, |to| c.gzip_compress(message, to).expect("the bound is enough"));
+            }),
+            Self::Zlib | Self::Deflate => with_deflate(level, |c| {
+                let bound = c.zlib_compress_bound(message.len());
+                append(out, bound, |to| c.zlib_compress(message, to).expect("the bound is enough"));
             }),
             Self::Zstd => with_codecs(|c| {
+                let level = level.unwrap_or(ZSTD_LEVEL);
+                let zstd = of_level(&mut c.zstd_out, level, || {
+                    zstd::bulk::Compressor::new(level).expect("zstd takes any level")
+                });
                 let bound = zstd::zstd_safe::compress_bound(message.len());
                 append(out, bound, |to| {
-                    c.zstd_out.compress_to_buffer(message, to).expect("the bound is enough")
+                    zstd.compress_to_buffer(message, to).expect("the bound is enough")
+                });
+            }),
+            Self::SnappyBlock => with_codecs(|c| {
+                let bound = snap::raw::max_compress_len(message.len());
+                append(out, bound, |to| {
+                    c.snappy_out.compress(message, to).expect("the bound is enough")
                 });
             }),
             Self::Snappy => {
@@ -132,8 +211,28 @@ impl Codec {
                 std::io::Write::write_all(&mut encoder, message).expect("a Vec takes all");
                 encoder.into_inner().map_err(drop).expect("a Vec takes all");
             }
+            Self::Lz4 => {
+                let mut encoder = lz4_flex::frame::FrameEncoder::new(out);
+                std::io::Write::write_all(&mut encoder, message).expect("a Vec takes all");
+                encoder.finish().expect("a Vec takes all");
+            }
         }
     }
+}
+
+/// libdeflate at zlib's `level`: its own 1 to 9 cost and yield about as much; -2 (Huffman only)
+/// has no counterpart and is the fastest.
+fn with_deflate(level: Option<i32>, f: impl FnOnce(&mut Compressor)) {
+    let level = match level {
+        None | Some(-2) => DEFLATE_LEVEL,
+        Some(-1) => 6,
+        Some(level) => level.clamp(0, 9),
+    };
+    with_codecs(|c| {
+        f(of_level(&mut c.deflate, level, || {
+            Compressor::new(CompressionLvl::new(level).expect("0 to 9 are levels of libdeflate"))
+        }));
+    });
 }
 
 /// Grows `out` by `bound`, lets `write` fill the new part and cuts it to what was written.
@@ -150,15 +249,38 @@ fn gunzip(message: &[u8], bytes_max: usize) -> Result<Vec<u8>, Error> {
     let trailer = message.last_chunk::<8>().ok_or(Error::Corrupt)?;
     let [c0, c1, c2, c3, s0, s1, s2, s3] = *trailer;
     let size = u32::from_le_bytes([s0, s1, s2, s3]) as usize;
-    // 1032 is deflate's best ratio, so a larger promise is a lie and not allocated.
-    if size <= bytes_max && size / 1032 <= message.len() {
+    if size <= bytes_max && size / DEFLATE_RATIO_MAX <= message.len() {
         let mut out = vec![0; size];
         let done = with_codecs(|c| c.inflate.gzip_decompress(message, &mut out));
         if done == Ok(size) && crc32fast::hash(&out) == u32::from_le_bytes([c0, c1, c2, c3]) {
             return Ok(out);
         }
     }
-    read_all(flate2::read::MultiGzDecoder::new(message), bytes_max)
+    read_all(flate2::read::MultiGzDecoder::new(message), message.len(), bytes_max)
+}
+
+/// The format does not say how large its content is: a guess that was too small is made again,
+/// four times larger, up to the limit.
+fn unzlib(message: &[u8], bytes_max: usize) -> Result<Vec<u8>, Error> {
+    let most = message.len().saturating_mul(DEFLATE_RATIO_MAX).min(bytes_max);
+    let mut room = message.len().saturating_mul(DEFLATE_RATIO_GUESS).min(most);
+    loop {
+        let mut out = vec![0; room];
+        match with_codecs(|c| c.inflate.zlib_decompress(message, &mut out)) {
+            Ok(size) => {
+                out.truncate(size);
+                return Ok(out);
+            }
+            Err(DecompressionError::BadData) => return Err(Error::Corrupt),
+            Err(DecompressionError::InsufficientSpace) if room == bytes_max => {
+                return Err(Error::TooLarge);
+            }
+            Err(DecompressionError::InsufficientSpace) if room == most => {
+                return Err(Error::Corrupt);
+            }
+            Err(DecompressionError::InsufficientSpace) => room = room.saturating_mul(4).min(most),
+        }
+    }
 }
 
 fn unzstd(message: &[u8], bytes_max: usize) -> Result<Vec<u8>, Error> {
@@ -174,11 +296,32 @@ fn unzstd(message: &[u8], bytes_max: usize) -> Result<Vec<u8>, Error> {
     let mut decoder =
         zstd::stream::read::Decoder::with_buffer(message).map_err(|_| Error::Corrupt)?;
     decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|_| Error::Corrupt)?;
-    read_all(decoder, bytes_max)
+    read_all(decoder, message.len(), bytes_max)
 }
 
-fn read_all(decoder: impl std::io::Read, bytes_max: usize) -> Result<Vec<u8>, Error> {
-    let mut out = Vec::new();
+fn unsnappy_block(message: &[u8], bytes_max: usize) -> Result<Vec<u8>, Error> {
+    let size = snap::raw::decompress_len(message).map_err(|_| Error::Corrupt)?;
+    if size > bytes_max {
+        return Err(Error::TooLarge);
+    }
+    if message.is_empty() || size / SNAPPY_RATIO_MAX > message.len() {
+        return Err(Error::Corrupt);
+    }
+    let mut out = vec![0; size];
+    let done = with_codecs(|c| c.snappy_in.decompress(message, &mut out));
+    match done {
+        Ok(n) if n == size => Ok(out),
+        _ => Err(Error::Corrupt),
+    }
+}
+
+/// By streaming, where the size is not known; `packed` bytes are behind the decoder.
+fn read_all(
+    decoder: impl std::io::Read,
+    packed: usize,
+    bytes_max: usize,
+) -> Result<Vec<u8>, Error> {
+    let mut out = Vec::with_capacity(packed.saturating_mul(STREAM_RATIO_GUESS).min(bytes_max));
     let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
     decoder.take(limit).read_to_end(&mut out).map_err(|_| Error::Corrupt)?;
     if out.len() > bytes_max { Err(Error::TooLarge) } else { Ok(out) }
@@ -188,28 +331,58 @@ fn read_all(decoder: impl std::io::Read, bytes_max: usize) -> Result<Vec<u8>, Er
 mod tests {
     use super::*;
 
-    const ALL: [Codec; 4] = [Codec::None, Codec::Gzip, Codec::Zstd, Codec::Snappy];
+    const ALL: [Codec; 8] = [
+        Codec::None,
+        Codec::Gzip,
+        Codec::Zstd,
+        Codec::Snappy,
+        Codec::SnappyBlock,
+        Codec::Zlib,
+        Codec::Deflate,
+        Codec::Lz4,
+    ];
 
     fn text() -> Vec<u8> {
         (0..20_000u32).flat_map(|i| (i / 7).to_le_bytes()).collect()
     }
 
+    fn packed(codec: Codec, content: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        codec.deflate(content, None, &mut out);
+        out
+    }
+
     #[test]
     fn each_codec_gives_back_what_it_took_and_stops_at_the_limit() {
         for codec in ALL {
-            let mut packed = b"before".to_vec();
-            codec.deflate(&text(), &mut packed);
-            let packed = &packed[6..];
-            assert_eq!(codec.inflate(packed, text().len()).as_ref(), Ok(&text()), "{codec:?}");
-            assert_eq!(codec.inflate(packed, text().len() - 1), Err(Error::TooLarge), "{codec:?}");
+            for content in [text(), vec![0; 100_000], Vec::new(), b"x".to_vec()] {
+                let mut packed = b"before".to_vec();
+                codec.deflate(&content, None, &mut packed);
+                let packed = &packed[6..];
+                let len = content.len();
+                assert_eq!(codec.inflate(packed, len).as_ref(), Ok(&content), "{codec:?} {len}");
+                if len > 0 {
+                    assert_eq!(codec.inflate(packed, len - 1), Err(Error::TooLarge), "{codec:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_level_gives_back_what_it_took() {
+        for codec in ALL {
+            for level in [-2, -1, 0, 1, 5, 9, 22, -100, 100] {
+                let mut packed = Vec::new();
+                codec.deflate(&text(), Some(level), &mut packed);
+                assert_eq!(codec.inflate(&packed, 1 << 20), Ok(text()), "{codec:?} {level}");
+            }
         }
     }
 
     #[test]
     fn garbage_and_cut_messages_are_corrupt() {
         for codec in &ALL[1..] {
-            let mut packed = Vec::new();
-            codec.deflate(&text(), &mut packed);
+            let mut packed = packed(*codec, &text());
             packed.truncate(packed.len() - 9);
             assert_eq!(codec.inflate(&packed, 1 << 20), Err(Error::Corrupt), "{codec:?}");
             assert_eq!(codec.inflate(&[0x55; 64], 1 << 20), Err(Error::Corrupt), "{codec:?}");
@@ -217,11 +390,45 @@ mod tests {
     }
 
     #[test]
+    fn a_bomb_ends_at_the_limit() {
+        let zeros = vec![0; 64 << 20];
+        for codec in &ALL[1..] {
+            let packed = packed(*codec, &zeros);
+            assert_eq!(codec.inflate(&packed, 1 << 20), Err(Error::TooLarge), "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn a_promise_that_the_format_cannot_keep_is_not_allocated_for() {
+        // Ten bytes that announce 2 MiB.
+        let block = b"\x80\x80\x80\x01\0a\0b\0c";
+        assert_eq!(Codec::SnappyBlock.inflate(block, 4 << 20), Err(Error::Corrupt));
+        assert_eq!(Codec::SnappyBlock.inflate(block, 1 << 20), Err(Error::TooLarge));
+    }
+
+    #[test]
+    fn a_block_may_also_be_framed_and_frames_may_not_be_a_block() {
+        let framed = packed(Codec::Snappy, &text());
+        assert_eq!(Codec::SnappyBlock.inflate(&framed, 1 << 20), Ok(text()));
+        let block = packed(Codec::SnappyBlock, &text());
+        assert_eq!(Codec::Snappy.inflate(&block, 1 << 20), Err(Error::Corrupt));
+    }
+
+    #[test]
+    fn names_lead_to_codecs_and_back() {
+        for (name, codec) in HTTP_ENCODINGS {
+            assert_eq!(codec.http_name().unwrap_or(""), name);
+        }
+        for name in ACCEPTED.split(',') {
+            let codec = Codec::of_grpc(name.as_bytes()).expect("it is accepted");
+            assert_eq!(codec.grpc_name(), Some(name));
+        }
+    }
+
+    #[test]
     fn gzip_of_two_members_is_their_concatenation() {
-        let mut packed = Vec::new();
-        Codec::Gzip.deflate(b"one ", &mut packed);
-        Codec::Gzip.deflate(b"two!", &mut packed);
-        assert_eq!(Codec::Gzip.inflate(&packed, 100).as_deref(), Ok(&b"one two!"[..]));
+        let both = [packed(Codec::Gzip, b"one "), packed(Codec::Gzip, b"two!")].concat();
+        assert_eq!(Codec::Gzip.inflate(&both, 100).as_deref(), Ok(&b"one two!"[..]));
     }
 
     #[test]

@@ -102,7 +102,7 @@ fn admit<S: Service>(server: &Server<S>, head: &http::request::Parts) -> Result<
         return Err(Status::new(Code::DeadlineExceeded, "context deadline exceeded").into());
     }
     let encoding = head.headers.get(GRPC_ENCODING).map_or(&b""[..], HeaderValue::as_bytes);
-    let codec = Codec::of(encoding).ok_or_else(|| {
+    let codec = Codec::of_grpc(encoding).ok_or_else(|| {
         let text = format!(
             "grpc: Decompressor is not installed for grpc-encoding {:?}",
             String::from_utf8_lossy(encoding)

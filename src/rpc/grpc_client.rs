@@ -64,7 +64,7 @@ impl Template {
         let agent =
             HeaderValue::from_str(user_agent).map_err(|_| BadHeader("user-agent".into()))?;
         headers.insert(USER_AGENT, agent);
-        if let Some(name) = codec.name() {
+        if let Some(name) = codec.grpc_name() {
             headers.insert(GRPC_ENCODING, HeaderValue::from_static(name));
         }
         headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static(super::codec::ACCEPTED));
@@ -368,7 +368,7 @@ impl ReplyBody {
             None => {}
         }
         let encoding = head.headers.get(GRPC_ENCODING).map_or(&b""[..], HeaderValue::as_bytes);
-        let codec = Codec::of(encoding).unwrap_or_default();
+        let codec = Codec::of_grpc(encoding).unwrap_or_default();
         Ok(Self { codec, recv, bytes: BytesMut::new() })
     }
 

@@ -1,39 +1,28 @@
 //! One OTLP/HTTP request, from its head to its answer. Order, codes and texts of refusals are the
-//! collector's (otlp 1.3 to 1.6): encoding, path, method, type, body.
+//! collector's (otlp 1.3 to 1.6): cross-origin rules, encoding, path, method, type, body.
 //!
-//! Failures of the service, and of a body in a type that we speak, are `google.rpc.Status` in that
-//! type; all others are plain text. JSON is not spoken yet: 415.
-
-use std::error::Error as _;
-use std::io;
-use std::time::Duration;
+//! A request in JSON becomes the message that it means and walks on as one; its answer is JSON
+//! again. Failures of the service, and of a body in a type that we speak, are `google.rpc.Status`
+//! in that type; all others are plain text.
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use percent_encoding::percent_decode_str;
 
-use super::codec::{self, Codec};
+use super::codec::Codec;
+use super::cors::Cors;
 use super::grpc_call::busy;
+use super::http_body::{Failure, charge, read, swallow};
 use super::http_server::HttpServer;
 use super::service::{Call, Service, Transport};
 use super::status::{Code, Status};
 use crate::runtime::lease::Charge;
-use crate::runtime::timer::Timeout;
-
-/// A body that has not arrived by then costs its sender the call.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Allocated at once for a body that announces more.
-const BODY_BYTES_FIRST: usize = 256 << 10;
-/// What is read of a body that nobody wants, and for how long, so that the connection can be kept.
-/// The number of bytes is Go's.
-const UNWANTED_BYTES_MAX: usize = 256 << 10;
-const UNWANTED_TIMEOUT: Duration = Duration::from_secs(5);
 
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
@@ -42,6 +31,13 @@ const TEXT_UTF8: &str = "text/plain; charset=utf-8";
 
 type Answer = Response<Full<Bytes>>;
 
+/// The type of a request's body, and of its answer's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Media {
+    Protobuf,
+    Json,
+}
+
 /// Answers one request. If its body could not be read to the end, or the core is to finish, the
 /// connection closes behind it.
 pub(super) async fn answer<S: Service>(
@@ -49,36 +45,57 @@ pub(super) async fn answer<S: Service>(
     request: Request<Incoming>,
 ) -> Answer {
     let (head, mut body) = request.into_parts();
-    let (answer, broken) = match admit(server, &head) {
-        Ok(admitted) => match converse(server, admitted, &mut body).await {
-            Ok(reply) => (response(StatusCode::OK, PROTOBUF, reply), false),
-            Err(Failure { status, broken }) => (failure(&status), broken),
+    let (mut answer, broken) = match preflight(server, &head) {
+        Some(answer) => (answer, false),
+        None => respond(server, &head, &mut body).await,
+    };
+    for (name, value) in &server.options.response_headers {
+        if !answer.headers().contains_key(name) {
+            answer.headers_mut().insert(name, value.clone());
+        }
+    }
+    let read = !broken && (body.is_end_stream() || swallow(&head, &mut body).await);
+    // A head without a host may not be a head at all, so nothing behind it is read.
+    let stays = read && has_host(&head) && !server.drain.called() && server.options.keep_alive;
+    if stays || head.version == Version::HTTP_2 { answer } else { closing(answer) }
+}
+
+/// The answer to a browser that asks what it may send.
+fn preflight<S>(server: &HttpServer<S>, head: &Parts) -> Option<Answer> {
+    let cors = server.options.cors.as_ref()?;
+    if !has_host(head) || !Cors::is_preflight(head) {
+        return None;
+    }
+    let mut answer = Response::new(Full::default());
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    cors.preflight(head, answer.headers_mut());
+    Some(answer)
+}
+
+/// The answer, and whether the body was broken.
+async fn respond<S: Service>(
+    server: &HttpServer<S>,
+    head: &Parts,
+    body: &mut Incoming,
+) -> (Answer, bool) {
+    let (mut answer, broken) = match admit(server, head) {
+        Ok(admitted) => match converse(server, &admitted, body).await {
+            Ok(reply) => (response(StatusCode::OK, admitted.media.name(), reply), false),
+            Err(Failure { status, broken }) => (failure(admitted.media, &status), broken),
         },
         Err(refusal) => (*refusal, false),
     };
-    let read = !broken && (body.is_end_stream() || swallow(&head, &mut body).await);
-    // A head without a host may not be a head at all, so nothing behind it is read.
-    let stays = read && has_host(&head) && !server.drain.called();
-    if stays { answer } else { closing(answer) }
-}
-
-/// A request that failed after its head.
-struct Failure {
-    status: Status,
-    /// The body did not end as HTTP says, so nothing can follow it.
-    broken: bool,
-}
-
-impl From<Status> for Failure {
-    fn from(status: Status) -> Self {
-        Self { status, broken: false }
+    if let Some(cors) = &server.options.cors {
+        cors.actual(head, answer.headers_mut());
     }
+    (answer, broken)
 }
 
 /// A request whose head is in order.
 struct Admitted {
     method: usize,
     codec: Codec,
+    media: Media,
 }
 
 fn admit<S: Service>(server: &HttpServer<S>, head: &Parts) -> Result<Admitted, Box<Answer>> {
@@ -86,8 +103,10 @@ fn admit<S: Service>(server: &HttpServer<S>, head: &Parts) -> Result<Admitted, B
         let text = "400 Bad Request: missing required Host header";
         return Err(Box::new(response(StatusCode::BAD_REQUEST, TEXT_UTF8, text)));
     }
-    let content = media_type(head);
-    let codec = codec_of(head).map_err(|encoding| unknown_encoding(&content, encoding))?;
+    let codec = codec_of(server, head).map_err(|encoding| {
+        let text = format!("unsupported Content-Encoding: {encoding}");
+        Box::new(head_failure(head, &Status::new(Code::InvalidArgument, text)))
+    })?;
     let path = percent_decode_str(head.uri.path()).decode_utf8_lossy();
     let method = server.options.grpc_path(&path).and_then(|path| server.service.method(path));
     let Some(method) = method else {
@@ -100,11 +119,11 @@ fn admit<S: Service>(server: &HttpServer<S>, head: &Parts) -> Result<Admitted, B
         let text = "405 method not allowed, supported: [POST]";
         return Err(Box::new(response(StatusCode::METHOD_NOT_ALLOWED, TEXT, text)));
     }
-    if content != PROTOBUF {
-        let text = format!("415 unsupported media type, supported: [{PROTOBUF}]");
+    let Some(media) = Media::of(content_type(head)) else {
+        let text = format!("415 unsupported media type, supported: [{JSON}, {PROTOBUF}]");
         return Err(Box::new(response(StatusCode::UNSUPPORTED_MEDIA_TYPE, TEXT, text)));
-    }
-    Ok(Admitted { method, codec })
+    };
+    Ok(Admitted { method, codec, media })
 }
 
 /// HTTP/1.1 wants exactly one.
@@ -112,183 +131,138 @@ fn has_host(head: &Parts) -> bool {
     head.version != Version::HTTP_11 || head.headers.get_all(HOST).iter().count() == 1
 }
 
-/// `Content-Type` without its parameters, in lower case.
-fn media_type(head: &Parts) -> String {
-    let text = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    let text = text.split(|&b| b == b';').next().unwrap_or_default().trim_ascii();
-    String::from_utf8_lossy(text).to_ascii_lowercase()
+fn content_type(head: &Parts) -> &[u8] {
+    head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes)
 }
 
 /// The encoding of the body. Names are the collector's: case counts, `identity` is none of them and
 /// lists are not taken apart.
-fn codec_of(head: &Parts) -> Result<Codec, String> {
-    let encoding = head.headers.get(CONTENT_ENCODING).map_or(&b""[..], HeaderValue::as_bytes);
-    match encoding {
-        b"" => Ok(Codec::None),
-        b"gzip" => Ok(Codec::Gzip),
-        b"zstd" => Ok(Codec::Zstd),
-        b"x-snappy-framed" => Ok(Codec::Snappy),
-        other => Err(String::from_utf8_lossy(other).into_owned()),
+fn codec_of<S>(server: &HttpServer<S>, head: &Parts) -> Result<Codec, String> {
+    let known = &server.options.encodings;
+    if known.is_empty() {
+        return Ok(Codec::None);
     }
+    let encoding = head.headers.get(CONTENT_ENCODING).map_or(&b""[..], HeaderValue::as_bytes);
+    let known = known.iter().find(|(name, _)| name.as_bytes() == encoding);
+    known.map(|(_, codec)| *codec).ok_or_else(|| String::from_utf8_lossy(encoding).into_owned())
 }
 
-fn unknown_encoding(content: &str, encoding: String) -> Box<Answer> {
-    let text = format!("unsupported Content-Encoding: {encoding}");
-    Box::new(match content {
-        PROTOBUF => failure(&Status::new(Code::InvalidArgument, text)),
-        "" | JSON => {
-            let status = serde_json::json!({"code": Code::InvalidArgument as u8, "message": text});
-            response(StatusCode::BAD_REQUEST, JSON, status.to_string())
-        }
+/// A failure before the type of the request is known to be one of ours: JSON if it names none.
+fn head_failure(head: &Parts, status: &Status) -> Answer {
+    let content = content_type(head);
+    match Media::of(content) {
+        Some(media) => failure(media, status),
+        None if content.is_empty() => failure(Media::Json, status),
         // A type in which the collector cannot say it.
-        _ => {
+        None => {
             let text = r#"{"code": 13, "message": "failed to marshal error message"}"#;
             response(StatusCode::INTERNAL_SERVER_ERROR, JSON, text)
         }
-    })
+    }
 }
 
 async fn converse<S: Service>(
     server: &HttpServer<S>,
-    admitted: Admitted,
+    admitted: &Admitted,
     body: &mut Incoming,
 ) -> Result<Bytes, Failure> {
-    let reading = Timeout::new(BODY_TIMEOUT, read(server, body, admitted.codec));
-    let (message, charge) = reading.await.unwrap_or_else(|| {
-        let text = "the request's body did not arrive in time";
-        Err(Failure { status: Status::new(Code::DeadlineExceeded, text), broken: true })
-    })?;
-    let method = admitted.method;
-    let call = Call { method, message, charge, timeout: None, transport: Transport::Http };
-    Ok(server.service.call(call).await?)
+    let Admitted { method, codec, media } = *admitted;
+    let (mut message, mut held) = read(server, body, codec).await?;
+    if media == Media::Json {
+        message = of_json(server, method, &message, &mut held)?;
+    }
+    let call = Call { method, message, charge: held, timeout: None, transport: Transport::Http };
+    let reply = server.service.call(call).await?;
+    Ok(match media {
+        Media::Protobuf => reply,
+        Media::Json => server.service.to_json(method, &reply).into(),
+    })
 }
 
-/// The body, inflated, and what it is charged with.
-async fn read<S>(
+/// The message that the text holds; `held` follows its size.
+fn of_json<S: Service>(
     server: &HttpServer<S>,
-    body: &mut Incoming,
-    codec: Codec,
-) -> Result<(Bytes, Option<Charge>), Failure> {
-    let bytes_max = server.options.body_bytes_max;
-    let announced = body.size_hint().lower();
-    if announced > bytes_max as u64 {
-        return Err(too_large().into());
+    method: usize,
+    text: &[u8],
+    held: &mut Option<Charge>,
+) -> Result<Bytes, Status> {
+    let message = server.service.of_json(method, text);
+    let message = message.map_err(|what| Status::new(Code::InvalidArgument, what))?;
+    if !charge(server, held, message.len()) {
+        return Err(busy());
     }
-    let first = usize::try_from(announced).unwrap_or(0).min(BODY_BYTES_FIRST);
-    let mut arriving = Arriving::default();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|e| bad_body(&e))?;
-        // Trailers mean nothing here.
-        let Ok(chunk) = frame.into_data() else { continue };
-        if arriving.len() + chunk.len() > bytes_max {
-            return Err(too_large().into());
-        }
-        arriving.push(chunk, first);
-        if !charge(server, &mut arriving.charge, arriving.rest.len()) {
-            return Err(busy().into());
-        }
-    }
-    let Arriving { first, rest, charge: mut held } = arriving;
-    let message = if rest.is_empty() { first } else { rest.into() };
-    if codec == Codec::None {
-        return Ok((message, held));
-    }
-    let message = codec.inflate(&message, bytes_max).map_err(|e| match e {
-        codec::Error::TooLarge => too_large(),
-        codec::Error::Corrupt => Status::new(Code::InvalidArgument, e.to_string()),
-    })?;
-    // What came in is gone; what it became stays as long as the call.
-    if !charge(server, &mut held, message.len()) {
-        return Err(busy().into());
-    }
-    Ok((message.into(), held))
+    Ok(message.into())
 }
 
-fn too_large() -> Status {
-    Status::new(Code::InvalidArgument, "http: request body too large")
-}
+impl Media {
+    /// As Go reads the header: case and parameters do not count, but parameters that are none make
+    /// it unreadable.
+    fn of(content: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(content).ok()?;
+        let (name, rest) = text.split_once(';').unwrap_or((text, ""));
+        let media = [Self::Protobuf, Self::Json]
+            .into_iter()
+            .find(|media| name.trim().eq_ignore_ascii_case(media.name()))?;
+        are_parameters(rest).then_some(media)
+    }
 
-fn bad_body(e: &hyper::Error) -> Failure {
-    let cause = e.source();
-    let kind = cause.and_then(|c| c.downcast_ref::<io::Error>()).map(io::Error::kind);
-    let text = match (kind, cause) {
-        (Some(io::ErrorKind::UnexpectedEof), _) => "unexpected EOF".to_owned(),
-        (_, Some(cause)) => cause.to_string(),
-        (_, None) => e.to_string(),
-    };
-    Failure { status: Status::new(Code::InvalidArgument, text), broken: true }
-}
-
-/// Brings `held` to `bytes`; false if there is no room.
-fn charge<S>(server: &HttpServer<S>, held: &mut Option<Charge>, bytes: usize) -> bool {
-    let bytes = bytes as u64;
-    match held {
-        None if bytes == 0 => true,
-        None => {
-            *held = server.memory.take(bytes);
-            held.is_some()
-        }
-        Some(charge) => {
-            drop(charge.split(charge.units().saturating_sub(bytes)));
-            charge.grow_to(bytes)
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Protobuf => PROTOBUF,
+            Self::Json => JSON,
         }
     }
 }
 
-/// A body on its way in. One that comes in a single piece is never copied, nor charged: it is
-/// bounded by the connection's read buffer.
-#[derive(Default)]
-struct Arriving {
-    first: Bytes,
-    rest: Vec<u8>,
-    charge: Option<Charge>,
-}
-
-impl Arriving {
-    fn len(&self) -> usize {
-        self.first.len() + self.rest.len()
-    }
-
-    fn push(&mut self, chunk: Bytes, bytes_first: usize) {
-        if self.len() == 0 {
-            self.first = chunk;
-            return;
+/// `a=b; c="d"`, each name once, perhaps a last semicolon.
+fn are_parameters(text: &str) -> bool {
+    let is_letter = |b: u8| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&b);
+    let is_token = |text: &str| !text.is_empty() && text.bytes().all(is_letter);
+    let mut names: Vec<String> = Vec::new();
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let Some((name, value)) = rest.split_once('=') else { return false };
+        let name = name.trim().to_ascii_lowercase();
+        if !is_token(&name) || names.contains(&name) {
+            return false;
         }
-        if self.rest.is_empty() {
-            self.rest.reserve(bytes_first);
-            self.rest.extend_from_slice(&std::mem::take(&mut self.first));
-        }
-        self.rest.extend_from_slice(&chunk);
-    }
-}
-
-/// Reads the rest of a body that nobody wants; false if that is too much or would make a client
-/// send what it has asked about.
-async fn swallow(head: &Parts, body: &mut Incoming) -> bool {
-    if head.headers.contains_key(EXPECT) {
-        return false;
-    }
-    let reading = async {
-        let mut len = 0;
-        while let Some(frame) = body.frame().await {
-            len += match frame {
-                Ok(frame) => frame.data_ref().map_or(0, Bytes::len),
-                Err(_) => return false,
-            };
-            if len > UNWANTED_BYTES_MAX {
-                return false;
+        names.push(name);
+        let end = match value.trim_start().strip_prefix('"') {
+            Some(quoted) => {
+                let mut escaped = false;
+                let end = quoted.bytes().position(|b| {
+                    let ends = b == b'"' && !escaped;
+                    escaped = b == b'\\' && !escaped;
+                    ends
+                });
+                let Some(end) = end else { return false };
+                value.len() - quoted.len() + end + 1
             }
+            None => value.find(';').unwrap_or(value.len()),
+        };
+        let (value, behind) = value.split_at(end);
+        let behind = behind.trim_start();
+        if !value.trim_start().starts_with('"') && !is_token(value.trim()) {
+            return false;
         }
-        true
-    };
-    Timeout::new(UNWANTED_TIMEOUT, reading).await.unwrap_or(false)
+        rest = match behind.strip_prefix(';') {
+            Some(more) => more.trim_start(),
+            None if behind.is_empty() => "",
+            None => return false,
+        };
+    }
+    true
 }
 
-/// A failure in protobuf, with `Retry-After` where OTLP has it. Rounded up: a client that came
-/// earlier than `RetryInfo` says would come in vain.
-fn failure(status: &Status) -> Answer {
+/// A failure in the request's type, with `Retry-After` where OTLP has it. Rounded up: a client that
+/// came earlier than `RetryInfo` says would come in vain.
+fn failure(media: Media, status: &Status) -> Answer {
     let http = StatusCode::from_u16(status.code.http()).expect("codes map to valid statuses");
-    let mut answer = response(http, PROTOBUF, status.body());
+    let body = match media {
+        Media::Protobuf => status.body(),
+        Media::Json => status.json(),
+    };
+    let mut answer = response(http, media.name(), body);
     let throttled = matches!(http, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
     if let (true, Some(delay)) = (throttled, status.retry_after) {
         let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
@@ -307,4 +281,27 @@ fn response(status: StatusCode, content: &'static str, body: impl Into<Bytes>) -
 fn closing(mut answer: Answer) -> Answer {
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_read_as_go_reads_them() {
+        for (content, want) in [
+            ("application/json", Some(Media::Json)),
+            ("Application/JSON ; charset=utf-8", Some(Media::Json)),
+            ("application/x-protobuf; a=b; c=\"d;\\\"e\";", Some(Media::Protobuf)),
+            ("application/json;", Some(Media::Json)),
+            ("application/json; charset", None),
+            ("application/json; a=b; A=c", None),
+            ("application/json; a=\"b", None),
+            ("application/json x", None),
+            ("application/protobuf", None),
+            ("", None),
+        ] {
+            assert_eq!(Media::of(content.as_bytes()), want, "{content}");
+        }
+    }
 }

@@ -2,10 +2,12 @@
 //! its options.
 
 pub mod codec;
+pub mod cors;
 pub mod frame;
 mod grpc_call;
 pub mod grpc_client;
 pub mod grpc_server;
+mod http_body;
 mod http_call;
 pub mod http_server;
 pub mod lost;
@@ -14,5 +16,6 @@ pub mod service;
 pub mod status;
 
 pub use codec::Codec;
+pub use cors::Cors;
 pub use options::{GrpcServerOptions, HttpServerOptions};
 pub use status::{Code, Status};

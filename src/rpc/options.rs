@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
+
+use super::codec::{Codec, HTTP_ENCODINGS};
+use super::cors::Cors;
 use crate::otlp::Signal;
 
 /// One gRPC listening address (collector: `otlp` receiver, `protocols.grpc`).
@@ -45,6 +49,15 @@ pub struct HttpServerOptions {
     pub read_header_timeout: Duration,
     /// Idle time between requests of one connection; zero takes tracemill's own limit.
     pub idle_timeout: Duration,
+    /// Whether a connection takes a further request.
+    pub keep_alive: bool,
+    /// Encodings of bodies, by name. If there are none, bodies are taken as they are, whatever
+    /// they say.
+    pub encodings: Vec<(&'static str, Codec)>,
+    /// Which other sites' pages may send.
+    pub cors: Option<Cors>,
+    /// Sent with every answer.
+    pub response_headers: HeaderMap,
 }
 
 impl Default for GrpcServerOptions {
@@ -76,6 +89,10 @@ impl Default for HttpServerOptions {
             paths: Signal::ALL.map(|s| s.http_path().to_owned()),
             read_header_timeout: Duration::ZERO,
             idle_timeout: Duration::ZERO,
+            keep_alive: true,
+            encodings: HTTP_ENCODINGS.to_vec(),
+            cors: None,
+            response_headers: HeaderMap::new(),
         }
     }
 }

@@ -40,6 +40,21 @@ pub trait Service: 'static {
     /// Whether a gRPC service of this full name exists, for the text of UNIMPLEMENTED.
     fn has_service(&self, name: &str) -> bool;
 
+    /// The message of `method` that a JSON text holds.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn of_json(&self, method: usize, text: &[u8]) -> Result<Vec<u8>, String> {
+        let _ = text;
+        Err(format!("method {method} does not take JSON"))
+    }
+
+    /// A reply of `method` as JSON.
+    fn to_json(&self, method: usize, reply: &[u8]) -> Vec<u8> {
+        let _ = (method, reply);
+        b"{}".to_vec()
+    }
+
     /// Answers one call: the reply message or a failure. Dropped if the connection is lost.
     fn call(&self, call: Call) -> impl Future<Output = Result<Bytes, Status>>;
 }

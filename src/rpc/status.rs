@@ -255,6 +255,22 @@ impl Status {
         )
     }
 
+    /// The same in JSON.
+    #[must_use]
+    pub fn json(&self) -> Vec<u8> {
+        let (code, message) = (self.code as u8, &*self.message);
+        let mut status = serde_json::json!({"code": code, "message": message});
+        if message.is_empty() {
+            status = serde_json::json!({"code": code});
+        }
+        if let Some(delay) = self.retry_after {
+            let name = String::from_utf8_lossy(RETRY_INFO_TYPE);
+            let delay = json_duration(delay);
+            status["details"] = serde_json::json!([{"@type": name, "retryDelay": delay}]);
+        }
+        status.to_string().into_bytes()
+    }
+
     /// `google.rpc.Status` with one detail, `google.rpc.RetryInfo`.
     fn details(&self, delay: Duration) -> Vec<u8> {
         let mut any = Vec::new();
@@ -300,6 +316,17 @@ fn retry_info(delay: Duration) -> Vec<u8> {
     let mut out = Vec::new();
     put_bytes(&mut out, 1, &duration);
     out
+}
+
+/// `1s`, `1.500s`: protobuf's JSON has 0, 3, 6 or 9 digits behind the point.
+fn json_duration(delay: Duration) -> String {
+    let (seconds, nanos) = (delay.as_secs(), delay.subsec_nanos());
+    match nanos {
+        0 => format!("{seconds}s"),
+        n if n % 1_000_000 == 0 => format!("{seconds}.{:03}s", n / 1_000_000),
+        n if n % 1_000 == 0 => format!("{seconds}.{:06}s", n / 1_000),
+        n => format!("{seconds}.{n:09}s"),
+    }
 }
 
 fn delay_of_details(status: &[u8]) -> Option<Duration> {
@@ -413,6 +440,23 @@ mod tests {
         // RetryInfo{retry_delay{seconds: 2}} = 0a 02 08 02
         assert_eq!(trailers[PYTHON_RETRYINFO_BIN], "CgIIAg");
         assert!(trailers.contains_key(DETAILS_BIN));
+    }
+
+    #[test]
+    fn a_status_in_json_has_protobufs_names() {
+        for (status, want) in [
+            (Status::new(Code::InvalidArgument, "no \"x\""), r#"{"code":3,"message":"no \"x\""}"#),
+            (Status::new(Code::ResourceExhausted, ""), r#"{"code":8}"#),
+            (
+                Status::unavailable("busy", Duration::from_millis(1500)),
+                r#"{"code":14,"details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"1.500s"}],"message":"busy"}"#,
+            ),
+        ] {
+            assert_eq!(String::from_utf8_lossy(&status.json()), want);
+        }
+        assert_eq!(json_duration(Duration::from_secs(2)), "2s");
+        assert_eq!(json_duration(Duration::from_nanos(1_000_001_000)), "1.000001s");
+        assert_eq!(json_duration(Duration::from_nanos(7)), "0.000000007s");
     }
 
     #[test]

@@ -378,7 +378,7 @@ fn outgoing(departure: Departure, codec: Codec, signal: Signal) -> Outgoing {
         Codec::None => framed,
         codec => {
             let mut packed = vec![0; PREFIX_BYTES];
-            codec.deflate(&framed[PREFIX_BYTES..], &mut packed);
+            codec.deflate(&framed[PREFIX_BYTES..], None, &mut packed);
             let prefix = Prefix { compressed: true, len: packed.len() - PREFIX_BYTES };
             packed[..PREFIX_BYTES].copy_from_slice(&prefix.bytes());
             packed.into()

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use http::{HeaderMap, HeaderName, HeaderValue};
+
 use super::address::host_port;
 use super::tls;
 use crate::config::plan::Receiver;
+use crate::config::print::Out;
 use crate::config::read::{Absent, Block, Kind};
+use crate::rpc::codec::HTTP_ENCODINGS;
 use crate::rpc::options::ServerKeepalive;
-use crate::rpc::{GrpcServerOptions, HttpServerOptions};
+use crate::rpc::{Codec, Cors, GrpcServerOptions, HttpServerOptions};
 
 const OWN_BUFFERS: &str = "buffers are tracemill's own";
 
@@ -94,47 +98,110 @@ fn http(b: &mut Block<'_>) -> HttpServerOptions {
         *path = url_path(b, key, path);
     }
     let read_header_timeout = b.duration("read_header_timeout", Duration::ZERO);
-    let idle_timeout = idle_timeout(b);
+    let (keep_alive, idle_timeout) = keep_alive(b);
     let whole = "the time for a whole request is bounded by tracemill itself";
     b.ignore("read_timeout", Kind::Duration, whole);
     b.ignore("write_timeout", Kind::Duration, whole);
-    let all = "plain and gzip bodies are read";
-    b.ignore("compression_algorithms", Kind::Texts, all);
-    b.refuse("cors", "CORS is not in this release", "leave cors out, or answer it in a proxy");
-    b.refuse("response_headers", "response headers are not in this release", "");
+    let encodings = encodings(b);
+    let cors = cors(b);
+    let response_headers = response_headers(b);
     server(b);
-    HttpServerOptions { endpoint, body_bytes_max, paths, read_header_timeout, idle_timeout }
+    HttpServerOptions {
+        endpoint,
+        body_bytes_max,
+        paths,
+        read_header_timeout,
+        idle_timeout,
+        keep_alive,
+        encodings,
+        cors,
+        response_headers,
+    }
 }
 
-/// `idle_timeout` moved under `keepalive` in v0.160; only one of them may be used.
-fn idle_timeout(b: &mut Block<'_>) -> Duration {
+/// An empty list means that bodies are taken as they are (otlp 4.2).
+fn encodings(b: &mut Block<'_>) -> Vec<(&'static str, Codec)> {
+    let all = HTTP_ENCODINGS.map(|(name, _)| name);
+    if !b.has("compression_algorithms") {
+        return HTTP_ENCODINGS.to_vec();
+    }
+    let names = b.texts("compression_algorithms", &all);
+    let known = |name: &&str| names.iter().any(|n| n == *name);
+    for name in names.iter().filter(|name| !all.contains(&name.as_str())) {
+        let right = format!("known are: {}", all[1..].join(", "));
+        b.warn_at("compression_algorithms", format!("\"{name}\" is no encoding"), &right);
+    }
+    if !names.is_empty() && !names.iter().any(String::is_empty) {
+        let what = "without \"\" a body that is not compressed is refused, as in the collector";
+        b.warn_at("compression_algorithms", what, "compression_algorithms: [\"\", gzip]");
+    }
+    HTTP_ENCODINGS.into_iter().filter(|(name, _)| known(name)).collect()
+}
+
+fn cors(b: &mut Block<'_>) -> Option<Cors> {
+    b.optional("cors", Absent::Off, |b| {
+        let origins = b.texts("allowed_origins", &[]);
+        let headers = b.texts("allowed_headers", &[]);
+        let exposed = b.texts("exposed_headers", &[]);
+        let max_age = b.signed("max_age", 0);
+        if origins.is_empty() && !headers.is_empty() {
+            let what = "has no effect without allowed_origins, as in the collector";
+            b.warn_at("allowed_headers", what, "allowed_origins: [\"https://*.example.com\"]");
+        }
+        Cors::new(&origins, &headers, &exposed, max_age)
+    })
+    .flatten()
+}
+
+fn response_headers(b: &mut Block<'_>) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value) in b.secret_pairs("response_headers") {
+        match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value)) {
+            (Ok(name), Ok(value)) => _ = map.insert(name, value),
+            (Err(_), _) => {
+                let what = format!("\"{name}\" is no name of a header");
+                b.error_at("response_headers", what, "");
+            }
+            (_, Err(_)) => {
+                let what = format!("the value of \"{name}\" cannot be sent");
+                b.error_at("response_headers", what, "");
+            }
+        }
+    }
+    map
+}
+
+/// Whether connections take further requests, and how long they wait for them. Both keys moved
+/// under `keepalive` in v0.160; only one form may be used.
+fn keep_alive(b: &mut Block<'_>) -> (bool, Duration) {
     let beside =
         b.has("idle_timeout").then(|| b.unrecorded(|b| b.duration("idle_timeout", Duration::ZERO)));
     let off =
         b.has("keep_alives_enabled") && !b.unrecorded(|b| b.flag("keep_alives_enabled", true));
-    let not_yet = "connections without keep-alive are not in this release";
-    if off {
-        b.refuse_at("keep_alives_enabled", not_yet, "");
-    }
-    if b.has("keepalive") && (off || beside.is_some_and(|d| !d.is_zero())) {
-        let what = "cannot stand beside idle_timeout or keep_alives_enabled";
-        b.error_at("keepalive", what, "keepalive: {idle_timeout: 1m}");
-    }
-    if !b.has("keepalive") {
-        let idle = beside.unwrap_or_default();
-        if !idle.is_zero() {
-            let right = "keepalive:\n  idle_timeout: ...";
-            b.warn_at("idle_timeout", "old form since v0.160", right);
+    if b.has("keepalive") {
+        if off || beside.is_some_and(|d| !d.is_zero()) {
+            let what = "cannot stand beside idle_timeout or keep_alives_enabled";
+            b.error_at("keepalive", what, "keepalive: {idle_timeout: 1m}");
         }
+        let inside =
+            b.optional("keepalive", Absent::Off, |b| b.duration("idle_timeout", Duration::ZERO));
+        return (inside.is_some(), inside.unwrap_or_default());
+    }
+    let idle = beside.unwrap_or_default();
+    for (key, old, right) in [
+        ("idle_timeout", !idle.is_zero(), "keepalive:\n  idle_timeout: ..."),
+        ("keep_alives_enabled", off, "keepalive:\n  enabled: false"),
+    ] {
+        if old {
+            b.warn_at(key, "old form since v0.160", right);
+        }
+    }
+    if off {
+        b.record("keepalive", Out::Map(vec![("enabled".into(), Out::plain(false))]));
+    } else {
         b.block("keepalive", |b| b.duration("idle_timeout", idle));
-        return idle;
     }
-    let inside =
-        b.optional("keepalive", Absent::Off, |b| b.duration("idle_timeout", Duration::ZERO));
-    if inside.is_none() {
-        b.refuse_at("keepalive", not_yet, "");
-    }
-    inside.unwrap_or_default()
+    (!off, idle)
 }
 
 fn url_path(b: &mut Block<'_>, key: &'static str, default: &str) -> String {
