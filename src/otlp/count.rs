@@ -2,7 +2,7 @@
 
 use super::layout::{DATA_POINTS, DEPRECATED_SCOPES, ITEMS, RESOURCES, SCOPES, metric_data, names};
 use super::wire::{Extent, Reader};
-use super::{Error, Signal};
+use super::{Error, Item, Signal};
 
 /// Spans, log records or metric points in a request.
 ///
@@ -64,6 +64,16 @@ fn in_scope(signal: Signal, body: &[u8], message: Extent) -> Result<u64, Error> 
         }
     }
     Ok(count)
+}
+
+/// Data points of a metric in a request that was scanned; 1 for any other item.
+#[must_use]
+#[inline]
+pub fn items_of(signal: Option<Signal>, body: &[u8], item: &Item) -> u64 {
+    if signal != Some(Signal::Metrics) {
+        return 1;
+    }
+    points(body, item.content(body)).expect("scanned before")
 }
 
 /// Data points of a metric. Of several data fields (a oneof) the last counts, as in the collector.

@@ -2,6 +2,8 @@
 
 use super::Signal;
 use super::ids::TRACE_ID_BYTES;
+use super::layout::{RESOURCE, RESOURCE_ATTRIBUTES, SCOPE, SCOPE_ATTRIBUTES};
+use super::value::messages;
 use super::wire::Extent;
 
 /// The index of one request, and the memory for the next: reuse it.
@@ -68,6 +70,16 @@ impl Item {
             return None;
         }
         body.get(self.id as usize..)?.first_chunk()
+    }
+
+    /// What the field holds.
+    ///
+    /// # Panics
+    /// If `body` is not the one that was scanned.
+    #[must_use]
+    #[inline]
+    pub fn content(&self, body: &[u8]) -> Extent {
+        super::span::content(body, self.field)
     }
 
     /// Where the 16 bytes of the trace id lie.
@@ -160,6 +172,36 @@ impl Index {
         slice(&self.others, scope.others.at)
     }
 
+    /// The KeyValue messages of a resource, in order. A resource that came in several fields is
+    /// one.
+    pub fn resource_attributes<'a>(
+        &'a self,
+        body: &'a [u8],
+        resource: &Resource,
+    ) -> impl Iterator<Item = &'a [u8]> {
+        inside(body, self.others_of_resource(resource), RESOURCE)
+            .flat_map(|resource| messages(resource, RESOURCE_ATTRIBUTES))
+    }
+
+    /// The messages that are the scope of a ScopeSpans, ScopeLogs or ScopeMetrics: one, or none,
+    /// or several that count as one.
+    pub fn scope_messages<'a>(
+        &'a self,
+        body: &'a [u8],
+        scope: &Scope,
+    ) -> impl Iterator<Item = &'a [u8]> {
+        inside(body, self.others_of_scope(scope), SCOPE)
+    }
+
+    /// The KeyValue messages of a scope, in order.
+    pub fn scope_attributes<'a>(
+        &'a self,
+        body: &'a [u8],
+        scope: &Scope,
+    ) -> impl Iterator<Item = &'a [u8]> {
+        self.scope_messages(body, scope).flat_map(|scope| messages(scope, SCOPE_ATTRIBUTES))
+    }
+
     /// Unknown fields of the request itself.
     #[must_use]
     pub fn strays(&self) -> &[Extent] {
@@ -183,6 +225,15 @@ impl Index {
 /// Entries of each table whose memory is kept between requests. More than a 4 MiB request of
 /// 64-byte spans has; a hostile one of two-byte spans must not pin its memory for ever.
 pub const KEEP_ITEMS_MAX: usize = 1 << 16;
+
+/// The contents of message field `number` in `extents`, which hold whole fields.
+fn inside<'a>(
+    body: &'a [u8],
+    extents: &'a [Extent],
+    number: u32,
+) -> impl Iterator<Item = &'a [u8]> {
+    extents.iter().flat_map(move |extent| messages(extent.of(body), number))
+}
 
 fn keep<T>(table: &mut Vec<T>) {
     table.clear();

@@ -19,6 +19,10 @@ pub(super) const SCOPE: u32 = 1;
 /// ScopeSpans field: spans, records or metrics.
 pub(super) const ITEMS: u32 = 2;
 
+/// Resource field: attributes.
+pub(super) const RESOURCE_ATTRIBUTES: u32 = 1;
+/// InstrumentationScope field: attributes.
+pub(super) const SCOPE_ATTRIBUTES: u32 = 3;
 /// KeyValue field: the value.
 pub(super) const KEY_VALUE_VALUE: u32 = 2;
 

@@ -95,7 +95,19 @@ impl<'a> Value<'a> {
     #[must_use]
     #[inline]
     pub fn read(any_value: &'a [u8]) -> Self {
-        Fields::of(any_value).fold(Self::Empty, |before, field| match field {
+        Self::Empty.then(any_value)
+    }
+
+    /// The value of an AnyValue that came in several fields, which count as one.
+    #[inline]
+    pub fn read_all(any_values: impl Iterator<Item = &'a [u8]>) -> Self {
+        any_values.fold(Self::Empty, Value::then)
+    }
+
+    /// The value of an AnyValue that came in two fields: what the second does not say, stays.
+    #[inline]
+    fn then(self, any_value: &'a [u8]) -> Self {
+        Fields::of(any_value).fold(self, |before, field| match field {
             (1, Field::Bytes(s)) => Self::Str(s),
             (2, Field::Varint(b)) => Self::Bool(b != 0),
             #[expect(clippy::cast_possible_wrap, reason = "int64 is two's complement on the wire")]
@@ -104,6 +116,8 @@ impl<'a> Value<'a> {
             (5, Field::Bytes(list)) => Self::List(list),
             (6, Field::Bytes(map)) => Self::Map(map),
             (7, Field::Bytes(bytes)) => Self::Bytes(bytes),
+            // A position in a table that no request has.
+            (8, Field::Varint(_)) => Self::Empty,
             _ => before,
         })
     }
@@ -122,6 +136,19 @@ pub fn key_value(message: &[u8]) -> (&[u8], &[u8]) {
         }
     }
     (key, value)
+}
+
+/// Value of a KeyValue message. Fields that stand twice are one AnyValue, as in the collector.
+#[must_use]
+#[inline]
+pub fn value_of(key_value: &[u8]) -> Value<'_> {
+    Value::read_all(messages(key_value, KEY_VALUE_VALUE))
+}
+
+/// Value of the first of `key_values` that has this key.
+#[inline]
+pub fn find<'a>(key_values: impl IntoIterator<Item = &'a [u8]>, key: &[u8]) -> Option<Value<'a>> {
+    key_values.into_iter().find(|entry| key_value(entry).0 == key).map(value_of)
 }
 
 /// The entries of repeated KeyValue field `number` of `message`, in order, duplicates included.
@@ -180,6 +207,18 @@ mod tests {
             Value::read(&[0x18, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]),
             Value::Int(-1)
         );
+    }
+
+    #[test]
+    fn a_value_in_two_fields_is_one_and_of_equal_keys_the_first_is_found() {
+        // 1: "k", 2: { 1: "a" }, 2: {}
+        let split = [0x0a, 1, b'k', 0x12, 3, 0x0a, 1, b'a', 0x12, 0];
+        assert_eq!(value_of(&split), Value::Str(b"a"));
+        let other = [0x0a, 1, b'k', 0x12, 2, 0x18, 7];
+        assert_eq!(find([&split[..], &other], b"k"), Some(Value::Str(b"a")));
+        assert_eq!(find([&other[..], &split], b"k"), Some(Value::Int(7)));
+        assert_eq!(find([&other[..]], b"x"), None);
+        assert_eq!(value_of(&[0x12, 5, 0x0a, 1, b'a', 0x40, 3]), Value::Empty);
     }
 
     #[test]
