@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::otlp::{self, Index, Signal, reply};
-use crate::route::Ring;
+use crate::route::{self, Ring};
 use crate::rpc::service::{Call, Service, Transport};
 use crate::rpc::{Code, Status};
 use crate::runtime::clock;
@@ -105,8 +105,9 @@ pub struct Exits {
 
 /// How far a request got.
 enum Taken {
-    /// Its parts are under way; some items may have found no room.
-    Yes { ticket: Ticket, items: u64, rejected: u64, why: String },
+    /// Its parts are under way; some items may have found no room, or one exporter may have had a
+    /// use for none.
+    Yes { ticket: Ticket, items: u64, rejected: u64, why: String, but: Option<Status> },
     /// There is nothing to do for it.
     Empty,
     /// Nothing was sent.
@@ -165,7 +166,7 @@ impl Router {
             let now = clock::now();
             match self.take(now, way, signal, &call, late)? {
                 Taken::Empty => return Ok(Bytes::from_static(reply::FULL_SUCCESS)),
-                Taken::Yes { ticket, items, rejected, why } => {
+                Taken::Yes { ticket, items, rejected, why, but } => {
                     let transport = call.transport;
                     drop(call);
                     let owed = Owed {
@@ -178,7 +179,7 @@ impl Router {
                         items,
                         rejected,
                     };
-                    return owed.answer(why).await;
+                    return owed.answer(why, but).await;
                 }
                 Taken::NoRoom { why } if late => return Err(self.refuse(way, signal, &call, why)),
                 Taken::NoRoom { .. } => {
@@ -289,11 +290,30 @@ impl Router {
             tracing::warn!(rejected_items = rejected, suppressed, "Refused in part: {why}.");
         }
         let items = index.count();
-        for &at in ways[way].exits[signal as usize].iter().flat_map(|exits| &exits.debugs) {
+        let exits = ways[way].exits[signal as usize].as_ref().expect("a pipeline takes it");
+        for &at in &exits.debugs {
             debug[at].show(now, signal, &call.message);
         }
+        let mut but = None;
+        for &at in &exits.outlets {
+            if outlets[at].owns_nothing(signal) {
+                but = Some(ownerless(call, index));
+            } else {
+                let lost = outlets[at].lose_ownerless(signal);
+                if lost > 0
+                    && let Some(suppressed) = quiet.admit(now)
+                {
+                    let why = route::without_service(&call.message, index);
+                    tracing::error!(
+                        lost_items = lost,
+                        suppressed,
+                        "Failed to export metric: {why}"
+                    );
+                }
+            }
+        }
         // With several exporters one item can be rejected several times.
-        Taken::Yes { ticket, items, rejected: rejected.min(items), why }
+        Taken::Yes { ticket, items, rejected: rejected.min(items), why, but }
     }
 
     fn refuse(&self, way: usize, signal: Signal, call: &Call, why: Lack) -> Status {
@@ -322,8 +342,9 @@ impl Router {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let state = self.state.borrow();
-        let lanes: Vec<_> =
+        let mut lanes: Vec<_> =
             state.outlets.iter().flat_map(Outlet::lanes).map(snapshot::lane).collect();
+        lanes.extend(state.outlets.iter().flat_map(Outlet::ownerless).map(snapshot::ownerless));
         let received =
             state.ways.iter().map(|way| (way.receiver.clone(), way.received.clone())).collect();
         let rings = state.outlets.iter().map(|o| o.ring().cloned()).collect();
@@ -413,9 +434,10 @@ struct Owed<'a> {
 }
 
 impl Owed<'_> {
-    async fn answer(mut self, why: String) -> Result<Bytes, Status> {
+    async fn answer(mut self, why: String, but: Option<Status>) -> Result<Bytes, Status> {
         let replies = &self.router.site.replies;
         let result = poll_fn(|cx| replies.borrow_mut().poll(self.ticket, cx)).await;
+        let result = but.map_or(result, Err);
         self.failed = result.is_err();
         result?;
         if self.rejected == 0 {
@@ -442,6 +464,12 @@ impl Way {
     fn received(&mut self, transport: Transport, signal: Signal) -> &mut Received {
         &mut self.received[transport as usize][signal as usize]
     }
+}
+
+/// Nothing of a request can be routed: INTERNAL, and 500 on HTTP (loadbalancing 2.3).
+fn ownerless(call: &Call, index: &Index) -> Status {
+    let why = route::without_service(&call.message, index);
+    Status::new(Code::Internal, format!("Permanent error: {why}"))
 }
 
 /// A body that is no OTLP: INTERNAL on gRPC, 400 with INVALID_ARGUMENT on HTTP (loadbalancing 8.4).

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use tracemill::config::plan::{ExporterKind, Resolver};
 use tracemill::config::{self, Loaded, Machine, Report, Request};
 use tracemill::otlp::Signal;
-use tracemill::route::Generation;
+use tracemill::route::{Generation, Key};
 use tracemill::rpc::Codec;
 
 fn machine() -> Machine {
@@ -47,8 +47,14 @@ fn load_text(text: &str) -> Result<Loaded, Report> {
 }
 
 /// Files that are configurations by themselves.
-const EXAMPLES: [&str; 5] =
-    ["router.yaml", "passthrough.yaml", "sampler.yaml", "tier-router.yaml", "tier-sampler.yaml"];
+const EXAMPLES: [&str; 6] = [
+    "router.yaml",
+    "signals.yaml",
+    "passthrough.yaml",
+    "sampler.yaml",
+    "tier-router.yaml",
+    "tier-sampler.yaml",
+];
 
 fn example(name: &str) -> String {
     root().join("configs").join(name).to_str().expect("paths are UTF-8").to_owned()
@@ -108,6 +114,25 @@ fn the_passthrough_example_loads_three_signals_and_named_instances() {
     assert_eq!(endpoint, "localhost:24317");
     assert_eq!(options.headers, [("x-tenant".to_owned(), "default".to_owned())]);
     assert!(options.queue.unwrap().wait_for_result);
+}
+
+#[test]
+fn the_signals_example_routes_each_signal_by_its_own_key() {
+    let loaded = load(&[&example("signals.yaml")], &[]).unwrap();
+    assert!(loaded.notices.iter().all(|n| n.severity == config::Severity::Note), "{loaded:?}");
+    let plan = loaded.plan;
+    let key = |id: &str, signal: Signal| {
+        let exporter = plan.exporters.iter().find(|e| e.id == id).unwrap();
+        let ExporterKind::LoadBalancing(balancing) = &exporter.kind else { panic!("{id}") };
+        balancing.keys[signal as usize].clone()
+    };
+    assert_eq!(key("load_balancing/samplers", Signal::Traces), Key::TraceId);
+    assert_eq!(key("load_balancing/streams", Signal::Metrics), Key::StreamId);
+    let names = |list: [&str; 2]| Key::Attributes(list.map(ToOwned::to_owned).to_vec());
+    let of_traces = names(["service.name", "span.kind"]);
+    assert_eq!(key("load_balancing/spanmetrics", Signal::Traces), of_traces);
+    let of_logs = names(["k8s.namespace.name", "k8s.pod.name"]);
+    assert_eq!(key("load_balancing/logs", Signal::Logs), of_logs);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tracemill::net::{Stream, listener};
 use tracemill::otlp::{Signal, items};
-use tracemill::route::{Generation, Ring};
+use tracemill::route::{Generation, Key, Ring};
 use tracemill::router::{Exits, Inlet, Router, Rules, Way};
 use tracemill::rpc::grpc_server::{self, Server};
 use tracemill::rpc::service::{Call, Service, Transport};
@@ -89,7 +89,7 @@ fn router(names: &[String]) -> Rc<Router> {
     let recipe =
         Recipe { exporter: "load_balancing".into(), options, outer_queue: None, is_fed: false };
     let ring = Arc::new(Ring::new(Generation::V3, names));
-    let outlets = vec![Outlet::balancer(recipe, ring, &site)];
+    let outlets = vec![Outlet::balancer(recipe, ring, [Some(Key::TraceId), None, None], &site)];
     let exits = Exits { outlets: vec![0], ..Exits::default() };
     let way = Way { exits: [Some(exits), None, None], ..Way::default() };
     let rules =

@@ -110,6 +110,8 @@ pub enum ExporterKind {
 pub struct LoadBalancing {
     /// `protocol.otlp`: how each backend is called.
     pub template: upstream::Options,
+    /// What is hashed, by signal.
+    pub keys: [route::Key; 3],
     /// Where backends are found.
     pub resolver: Resolver,
     /// Which ring.

@@ -7,6 +7,7 @@ use super::Running;
 use crate::config::Plan;
 use crate::config::plan::{Exporter, ExporterKind};
 use crate::otlp::Signal;
+use crate::route::Ring;
 use crate::router::snapshot::{LaneSnapshot, Received, Snapshot};
 use crate::runtime::clock;
 use crate::telemetry::options::{MetricsLevel, MetricsReader};
@@ -245,21 +246,23 @@ fn rings(
     for (at, exporter) in plan.exporters.iter().enumerate() {
         let ring = snapshots.first().and_then(|s| s.rings.get(at).cloned().flatten());
         let (Some(ring), ExporterKind::LoadBalancing(_)) = (ring, &exporter.kind) else { continue };
-        let mut offered = Vec::new();
         for (at, endpoint) in ring.endpoints().iter().enumerate() {
             let labels = [("exporter", &*exporter.id), ("endpoint", endpoint)];
             let number = u16::try_from(at).expect("a ring has fewer endpoints");
             page.gauge(&names::RING_SHARE, &labels, ring.share(number));
-            let key = (exporter.id.clone(), endpoint.clone(), Signal::Traces);
-            let Some(lane) = lanes.get(&key) else { continue };
-            offered.push(lane.stats.offered as f64);
-            page.gauge(&names::ENDPOINT_CONNECTIONS, &labels, f64::from(lane.connections));
-            outcome(page, endpoint, lane);
+            let key = |signal| (exporter.id.clone(), endpoint.clone(), signal);
+            let lanes = Signal::ALL.into_iter().filter_map(|signal| lanes.get(&key(signal)));
+            // As in the collector, one series for all signals.
+            let all = lanes.cloned().reduce(|mut all, lane| {
+                all.add(&lane);
+                all
+            });
+            let Some(all) = all else { continue };
+            page.gauge(&names::ENDPOINT_CONNECTIONS, &labels, f64::from(all.connections));
+            outcome(page, endpoint, &all);
         }
-        let mean = offered.iter().sum::<f64>() / offered.len().max(1) as f64;
-        if mean > 0.0 {
-            let hottest = offered.iter().copied().fold(0.0, f64::max);
-            page.gauge(&names::HOTTEST_TO_MEAN, &[("exporter", &exporter.id)], hottest / mean);
+        for signal in Signal::ALL {
+            hottest(page, exporter, signal, &ring, lanes);
         }
     }
     let resolvers: BTreeSet<usize> = plan
@@ -275,6 +278,25 @@ fn rings(
         page.gauge(&names::LOADBALANCER_NUM_BACKENDS, &[resolver], backends as f64);
         page.counter(&names::LOADBALANCER_NUM_BACKEND_UPDATES, &[resolver], 1);
         page.counter(&names::LOADBALANCER_NUM_RESOLUTIONS, &[resolver, ("success", "true")], 1);
+    }
+}
+
+/// How far the busiest endpoint of a balancer is above the mean, by signal.
+fn hottest(
+    page: &mut Page,
+    exporter: &Exporter,
+    signal: Signal,
+    ring: &Ring,
+    lanes: &BTreeMap<Key, LaneSnapshot>,
+) {
+    let key = |endpoint: &String| (exporter.id.clone(), endpoint.clone(), signal);
+    let mine = ring.endpoints().iter().filter_map(|endpoint| lanes.get(&key(endpoint)));
+    let offered: Vec<_> = mine.map(|lane| lane.stats.offered as f64).collect();
+    let mean = offered.iter().sum::<f64>() / offered.len().max(1) as f64;
+    if mean > 0.0 {
+        let hottest = offered.iter().copied().fold(0.0, f64::max);
+        let labels = [("exporter", &*exporter.id), ("data_type", signal.name())];
+        page.gauge(&names::HOTTEST_TO_MEAN, &labels, hottest / mean);
     }
 }
 

@@ -14,6 +14,8 @@ use crate::otlp::{Index, Resource, Scope};
 
 use super::Ring;
 
+mod keyed;
+
 /// What one endpoint gets of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
@@ -38,6 +40,12 @@ pub struct Split {
     resources: Vec<Cut>,
     scopes: Vec<Cut>,
     runs: Vec<Run>,
+    /// Tags and lengths that stand in no request, behind the request's own bytes: see `made`.
+    made: Vec<u8>,
+    /// Owner of each data point of one metric.
+    owned: Vec<(u16, Extent)>,
+    /// What random owners are drawn from.
+    seed: u64,
 }
 
 /// The end of a chain, and the resource or scope of a lane that has none open.
@@ -91,9 +99,11 @@ struct Run {
     next: u32,
 }
 
-/// Tag of ResourceSpans in a request, and of ScopeSpans in ResourceSpans.
+/// Tag of ResourceSpans in a request, of ScopeSpans in ResourceSpans, and of an item in ScopeSpans;
+/// the other signals have the same.
 const RESOURCE_TAG: u8 = 0x0a;
 const SCOPE_TAG: u8 = 0x12;
+const ITEM_TAG: u8 = 0x12;
 
 /// Bytes of a length-delimited field with a one-byte tag.
 const fn field_len(content: u32) -> u32 {
@@ -105,6 +115,13 @@ impl Split {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same, with a seed for what is spread at random: log records without a trace id, where
+    /// that is the key.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
     }
 
     /// Which endpoint gets how much of the request that `index` was made from, without copying.
@@ -127,11 +144,10 @@ impl Split {
         owners: usize,
         owner: impl Fn(&[u8; 16]) -> u16,
     ) -> &[Part] {
-        self.clear();
+        self.begin(owners);
         if owners == 0 {
             return &self.parts;
         }
-        self.lanes.resize(owners, CLOSED);
         let mut last = (&NO_ID, owner(&NO_ID));
         for (r, resource) in (0u32..).zip(index.resources()) {
             for (s, scope) in index.scopes_of(resource) {
@@ -140,25 +156,58 @@ impl Split {
                     if id != last.0 {
                         last = (id, owner(id));
                     }
-                    let lane = &mut self.lanes[last.1 as usize];
-                    if lane.scope != s {
-                        self.enter(last.1, (r, resource), (s, scope), item.field);
-                        continue;
-                    }
-                    lane.items += 1;
-                    self.scopes[lane.scope_cut as usize].len += item.field.len();
-                    let run = lane.run as usize;
-                    if self.runs[run].bytes.end == item.field.start {
-                        self.runs[run].bytes.end = item.field.end;
-                    } else {
-                        lane.run = push(&mut self.runs, Run { bytes: item.field, next: NONE });
-                        self.runs[run].next = lane.run;
-                    }
+                    self.place(last.1, (r, resource), (s, scope), item.field, 1);
                 }
             }
         }
         self.finish(body, index);
         &self.parts
+    }
+
+    /// Gives an endpoint bytes that stand in a scope: an item, or a piece of one, which then has
+    /// its `items` with the first piece.
+    #[inline(always)]
+    fn place(
+        &mut self,
+        endpoint: u16,
+        resource: (u32, &Resource),
+        scope: (u32, &Scope),
+        bytes: Extent,
+        items: u32,
+    ) {
+        let lane = &mut self.lanes[endpoint as usize];
+        if lane.scope != scope.0 {
+            return self.enter(endpoint, resource, scope, bytes, items);
+        }
+        lane.items += items;
+        self.scopes[lane.scope_cut as usize].len += bytes.len();
+        let run = lane.run as usize;
+        if self.runs[run].bytes.end == bytes.start {
+            self.runs[run].bytes.end = bytes.end;
+        } else {
+            lane.run = push(&mut self.runs, Run { bytes, next: NONE });
+            self.runs[run].next = lane.run;
+        }
+    }
+
+    /// A tag and a length, placed as if they stood behind the request, with a byte between so that
+    /// no run goes from one to the other.
+    fn made(&mut self, body: &[u8], tag: u8, len: u32) -> Extent {
+        let start = self.made.len();
+        self.made.push(tag);
+        push_varint(&mut self.made, len);
+        let at = |pos| u32::try_from(body.len() + 1 + pos).expect("not far: see `is_far`");
+        Extent { start: at(start), end: at(self.made.len()) }
+    }
+
+    /// The bytes of a run.
+    #[inline]
+    fn bytes<'a>(&'a self, run: Extent, body: &'a [u8]) -> &'a [u8] {
+        let (start, end) = (run.start as usize, run.end as usize);
+        match body.get(start..end) {
+            Some(bytes) => bytes,
+            None => &self.made[start - body.len() - 1..end - body.len() - 1],
+        }
     }
 
     /// The parts of the last plan.
@@ -202,23 +251,24 @@ impl Split {
             }
             let mut run = cut.first;
             while let Some(items) = self.runs.get(run as usize) {
-                out.extend_from_slice(items.bytes.of(body));
+                out.extend_from_slice(self.bytes(items.bytes, body));
                 run = items.next;
             }
             scope = cut.next;
         }
     }
 
-    /// Opens a scope, and its resource if need be, for an endpoint, with one item.
+    /// Opens a scope, and its resource if need be, for an endpoint, with what is first in it.
     fn enter(
         &mut self,
         endpoint: u16,
         (r, resource): (u32, &Resource),
         (s, scope): (u32, &Scope),
-        item: Extent,
+        bytes: Extent,
+        items: u32,
     ) {
-        let run = push(&mut self.runs, Run { bytes: item, next: NONE });
-        let len = scope.others_bytes() + item.len();
+        let run = push(&mut self.runs, Run { bytes, next: NONE });
+        let len = scope.others_bytes() + bytes.len();
         let scope_cut = push(&mut self.scopes, Cut { source: s, len, first: run, next: NONE });
         let mut lane = self.lanes[endpoint as usize];
         self.close_scope(&lane);
@@ -242,7 +292,7 @@ impl Split {
         lane.scope = s;
         lane.scope_cut = scope_cut;
         lane.run = run;
-        lane.items += 1;
+        lane.items += items;
         self.lanes[endpoint as usize] = lane;
     }
 
@@ -268,18 +318,24 @@ impl Split {
             let mut lane = std::mem::replace(&mut self.lanes[endpoint as usize], CLOSED);
             self.close_scope(&lane);
             self.close_resource(&mut lane);
+            if lane.items == 0 {
+                // Metrics without points.
+                continue;
+            }
             let bytes = strays + lane.bytes as usize;
             assert!(bytes <= body.len(), "a part is not larger than the request");
             self.parts.push(Part { endpoint, items: lane.items, bytes, first: lane.first });
         }
     }
 
-    fn clear(&mut self) {
+    fn begin(&mut self, owners: usize) {
+        self.lanes.resize(owners, CLOSED);
         self.touched.clear();
         self.parts.clear();
         keep(&mut self.resources);
         keep(&mut self.scopes);
         keep(&mut self.runs);
+        keep(&mut self.made);
     }
 }
 

@@ -17,6 +17,7 @@ use super::{Exits, Inlet, Router, Rules, Way};
 use crate::config::Plan;
 use crate::config::plan::{ExporterKind, LoadBalancing, Pipeline};
 use crate::net::Stream;
+use crate::otlp::Signal;
 use crate::route::Ring;
 use crate::rpc::grpc_server::{self, Server};
 use crate::rpc::http_server::{self, HttpServer};
@@ -344,7 +345,13 @@ fn outlet(blueprint: &Blueprint, at: usize, site: &Site) -> Outlet {
             cap(&mut recipe, items_max);
             gather(&mut recipe, &blueprint.plan, at);
             let ring = blueprint.rings[at].clone().expect("a balancer has a first ring");
-            Outlet::balancer(recipe, ring, site)
+            let is_given = |signal| {
+                let mut pipelines = blueprint.plan.pipelines.iter();
+                pipelines.any(|p| p.signal == signal && p.exporters.contains(&at))
+            };
+            let keys = Signal::ALL
+                .map(|signal| is_given(signal).then(|| balancing.keys[signal as usize].clone()));
+            Outlet::balancer(recipe, ring, keys, site)
         }
         ExporterKind::OtlpGrpc { endpoint, options } => {
             let options = (**options).clone();

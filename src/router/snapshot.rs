@@ -36,7 +36,7 @@ impl Received {
 pub struct LaneSnapshot {
     /// Component id.
     pub exporter: String,
-    /// `host:port`.
+    /// `host:port`, or nothing for what has no owner.
     pub endpoint: String,
     /// What it sends.
     pub signal: Signal,
@@ -83,6 +83,22 @@ pub struct Snapshot {
     pub bytes: u64,
     /// Connections of clients.
     pub connections: usize,
+}
+
+/// What an exporter lost before it came to a lane: numbers of no endpoint.
+#[must_use]
+pub fn ownerless((exporter, signal, stats): (&str, Signal, &Stats)) -> LaneSnapshot {
+    LaneSnapshot {
+        exporter: exporter.to_owned(),
+        endpoint: String::new(),
+        signal,
+        stats: stats.clone(),
+        held_items: 0,
+        held_bytes: 0,
+        queue_size: 0,
+        calls_in_flight: 0,
+        connections: 0,
+    }
 }
 
 /// Copies a lane's numbers.

@@ -325,7 +325,7 @@ pub const PARTIAL_REJECTED_ITEMS: Metric = own(
 /// Labels exporter, endpoint.
 pub const RING_SHARE: Metric =
     own(Gauge, "tracemill_ring_share", None, "Share of the ring that an endpoint owns, 0 to 1.");
-/// Label exporter.
+/// Labels exporter, data_type.
 pub const HOTTEST_TO_MEAN: Metric = own(
     Gauge,
     "tracemill_exporter_hottest_to_mean",

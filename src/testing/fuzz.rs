@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use crate::otlp::{self, Index, Signal};
-use crate::route::{Generation, Ring, Split};
+use crate::route::{Generation, Key, Ring, Split};
 use crate::sample::ottl::{Condition, List, Scene};
 
 /// `otlp::scan` and `otlp::items` on any bytes: no panic, extents inside the body and in order,
@@ -53,13 +53,47 @@ fn check(data: &[u8], index: &Index) {
 /// # Panics
 /// If any of that does not hold.
 pub fn split(data: &[u8]) {
-    let Some((&endpoints, body)) = data.split_first() else { return };
+    let Some((ring, body)) = chosen_ring(data) else { return };
+    for signal in [Signal::Traces, Signal::Logs] {
+        let plan = |split: &mut Split, body: &[u8], index: &Index| {
+            split.plan(body, index, ring);
+            0
+        };
+        split_signal(signal, body, ring, true, plan);
+    }
+}
+
+/// The same by every key of every signal.
+///
+/// # Panics
+/// If any of that does not hold.
+pub fn keys(data: &[u8]) {
+    let Some((ring, body)) = chosen_ring(data) else { return };
+    let names = ["service.name", "span.kind", "k0", "log.body"].map(ToOwned::to_owned);
+    for signal in Signal::ALL {
+        for key in ["traceID", "service", "resource", "metric", "streamID", "attributes"] {
+            let Some(key) = Key::of(signal, key, &names) else { continue };
+            // Log records without a trace id go elsewhere each time.
+            let is_fixed = signal == Signal::Traces || key != Key::TraceId;
+            split_signal(signal, body, ring, is_fixed, |split, body, index| {
+                let ownerless = split.plan_by_key(body, index, ring, &key);
+                assert!(ownerless == 0 || (signal, &key) == (Signal::Metrics, &Key::Service));
+                if ownerless > 0 && split.parts().is_empty() {
+                    assert!(!crate::route::without_service(body, index).is_empty());
+                }
+                ownerless
+            });
+        }
+    }
+}
+
+/// The first byte chooses.
+fn chosen_ring(data: &[u8]) -> Option<(&'static Ring, &[u8])> {
+    let (&endpoints, body) = data.split_first()?;
     // Made once: a ring costs far more than the requests that fuzzing tries.
     static RINGS: OnceLock<Vec<Ring>> = OnceLock::new();
     let rings = RINGS.get_or_init(|| (0..9).map(ring).collect());
-    for signal in [Signal::Traces, Signal::Logs] {
-        split_signal(signal, body, &rings[endpoints as usize % rings.len()]);
-    }
+    Some((&rings[endpoints as usize % rings.len()], body))
 }
 
 fn ring(endpoints: u32) -> Ring {
@@ -67,22 +101,34 @@ fn ring(endpoints: u32) -> Ring {
     Ring::new(Generation::V2, &names)
 }
 
-fn split_signal(signal: Signal, body: &[u8], ring: &Ring) {
+/// `plan` says how many items have no owner. `is_fixed`: cutting a part anew changes nothing.
+fn split_signal(
+    signal: Signal,
+    body: &[u8],
+    ring: &Ring,
+    is_fixed: bool,
+    plan: impl Fn(&mut Split, &[u8], &Index) -> u64,
+) {
     let (mut index, mut part_index) = (Index::new(), Index::new());
     if otlp::scan(signal, body, &mut index).is_err() {
         return;
     }
     let (mut split, mut again) = (Split::new(), Split::new());
-    let parts = split.plan(body, &index, ring).to_vec();
+    let ownerless = plan(&mut split, body, &index);
+    let parts = split.parts().to_vec();
     let items: u64 = parts.iter().map(|part| u64::from(part.items)).sum();
-    assert_eq!(items, if ring.is_empty() { 0 } else { index.count() });
+    assert_eq!(items + ownerless, if ring.is_empty() { 0 } else { index.count() });
     for (i, part) in parts.iter().enumerate() {
         let mut out = Vec::new();
         split.write(i, body, &index, &mut out);
         assert_eq!(out.len(), part.bytes);
         otlp::scan(signal, &out, &mut part_index).expect("a part is a valid request");
         assert_eq!(part_index.count(), u64::from(part.items));
-        let parts = again.plan(&out, &part_index, ring);
+        if !is_fixed {
+            continue;
+        }
+        assert_eq!(plan(&mut again, &out, &part_index), 0, "who has an owner keeps one");
+        let parts = again.parts();
         assert_eq!(parts.len(), 1, "a part has one owner");
         assert_eq!(parts[0].endpoint, part.endpoint);
         let mut second = Vec::new();
@@ -127,7 +173,9 @@ mod tests {
             let body = &set.templates[0].body;
             for end in 0..=body.len() {
                 scan(&body[..end]);
-                split(&[&[u8::try_from(end % 256).unwrap()], &body[..end]].concat());
+                let data = [&[u8::try_from(end % 256).unwrap()], &body[..end]].concat();
+                split(&data);
+                keys(&data);
             }
         }
     }
@@ -141,6 +189,7 @@ mod tests {
                 let bytes: Vec<u8> = (0..len).map(|i| ALPHABET[n >> (3 * i) & 7]).collect();
                 scan(&bytes);
                 split(&bytes);
+                keys(&bytes);
             }
         }
     }

@@ -11,8 +11,9 @@ use super::lane::{Lane, Target};
 use super::options::{Options, QueueOptions};
 use super::queue::{NewPart, Setup};
 use super::replies::{Hold, Replies, Ticket};
+use super::stats::{Loss, Stats};
 use crate::otlp::{Index, Signal};
-use crate::route::{Ring, Split};
+use crate::route::{Key, Ring, Split};
 use crate::runtime::gate::Gate;
 use crate::runtime::lease::{Charge, Lease, Limit};
 use crate::time::Instant;
@@ -135,7 +136,7 @@ fn seed(endpoint: &str, core: usize) -> u64 {
 /// One exporter on one core.
 #[derive(Debug)]
 pub enum Outlet {
-    /// Traces by owner.
+    /// By owner.
     Balancer(Box<Balancer>),
     /// Everything to one endpoint; one lane per signal.
     Single([Lane; 3]),
@@ -148,16 +149,32 @@ pub enum Outlet {
 pub struct Balancer {
     recipe: Recipe,
     ring: Arc<Ring>,
+    /// One for each signal that some pipeline gives it.
+    sides: [Option<Box<Side>>; 3],
+}
+
+/// One signal of a balancer. Like the collector's, which is an exporter for each signal, they have
+/// only the ring in common.
+#[derive(Debug)]
+struct Side {
+    signal: Signal,
+    key: Key,
+    /// One per endpoint of the ring.
     lanes: Vec<Lane>,
     split: Split,
     /// Of endpoints that left the ring: they end when their calls in flight have.
     retired: Vec<Lane>,
+    /// Items of the last offer that have no owner.
+    ownerless: u64,
+    /// What was lost for want of an owner.
+    stats: Stats,
 }
 
 /// What one outlet would send where.
 #[derive(Clone, Copy, Debug)]
 pub struct Offer {
     outlet: usize,
+    signal: Signal,
     lane: usize,
     /// Part of the balancer's split, or the whole request.
     part: Option<usize>,
@@ -170,12 +187,20 @@ pub struct Offer {
 }
 
 impl Outlet {
-    /// All traces to their owners by `ring`.
+    /// Everything to its owner by `ring`; `keys` are those of the signals that it is given.
     #[must_use]
-    pub fn balancer(recipe: Recipe, ring: Arc<Ring>, site: &Site) -> Self {
-        let lanes = lanes(&recipe, &ring, site, &mut Vec::new());
-        let (split, retired) = (Split::new(), Vec::new());
-        Self::Balancer(Box::new(Balancer { recipe, ring, lanes, split, retired }))
+    pub fn balancer(recipe: Recipe, ring: Arc<Ring>, keys: [Option<Key>; 3], site: &Site) -> Self {
+        let mut sides = [None, None, None];
+        for ((signal, key), side) in Signal::ALL.into_iter().zip(keys).zip(&mut sides) {
+            let side_of = |key| {
+                let lanes = lanes(&recipe, &ring, signal, site, &mut Vec::new());
+                let split = Split::seeded(seed(&recipe.exporter, site.core));
+                let (retired, stats) = (Vec::new(), Stats::default());
+                Box::new(Side { signal, key, lanes, split, retired, ownerless: 0, stats })
+            };
+            *side = key.map(side_of);
+        }
+        Self::Balancer(Box::new(Balancer { recipe, ring, sides }))
     }
 
     /// Everything to `endpoint`.
@@ -194,12 +219,20 @@ impl Outlet {
         items: u64,
         offers: &mut Vec<Offer>,
     ) {
-        let offer =
-            |lane, part, items, bytes| Offer { outlet, lane, part, items, bytes, reserved: false };
+        let offer = |lane, part, items, bytes| Offer {
+            outlet,
+            signal,
+            lane,
+            part,
+            items,
+            bytes,
+            reserved: false,
+        };
         match self {
             Self::Balancer(balancer) => {
-                let parts = balancer.split.plan(body, index, &balancer.ring);
-                offers.extend(parts.iter().enumerate().map(|(at, part)| {
+                let Some(side) = &mut balancer.sides[signal as usize] else { return };
+                side.ownerless = side.split.plan_by_key(body, index, &balancer.ring, &side.key);
+                offers.extend(side.split.parts().iter().enumerate().map(|(at, part)| {
                     let lane = usize::from(part.endpoint);
                     offer(lane, Some(at), u64::from(part.items), part.bytes)
                 }));
@@ -211,14 +244,47 @@ impl Outlet {
         }
     }
 
+    /// Whether nothing of the request that was offered last has an owner, although the ring has
+    /// endpoints.
+    #[must_use]
+    pub fn owns_nothing(&self, signal: Signal) -> bool {
+        self.side(signal).is_some_and(|side| side.ownerless > 0 && side.split.parts().is_empty())
+    }
+
+    /// Counts what of the request that was offered last has no owner and is lost: how many items.
+    /// The collector loses them too, and says so in its log only (loadbalancing 3.1).
+    pub fn lose_ownerless(&mut self, signal: Signal) -> u64 {
+        let Self::Balancer(balancer) = self else { return 0 };
+        let Some(side) = &mut balancer.sides[signal as usize] else { return 0 };
+        let items = std::mem::take(&mut side.ownerless);
+        side.stats.offered += items;
+        side.stats.lose(Loss::Ownerless, items);
+        items
+    }
+
+    /// What was lost for want of an owner: exporter, signal, counters.
+    pub fn ownerless(&self) -> impl Iterator<Item = (&str, Signal, &Stats)> {
+        let lost = self.sides().filter(|side| side.stats.offered > 0);
+        lost.map(|side| (self.exporter(), side.signal, &side.stats))
+    }
+
+    fn exporter(&self) -> &str {
+        if let Self::Balancer(balancer) = self { &balancer.recipe.exporter } else { "" }
+    }
+
+    fn sides(&self) -> impl Iterator<Item = &Side> {
+        let sides: &[_] = if let Self::Balancer(balancer) = self { &balancer.sides } else { &[] };
+        sides.iter().flatten().map(Box::as_ref)
+    }
+
+    fn side(&self, signal: Signal) -> Option<&Side> {
+        self.sides().find(|side| side.signal == signal)
+    }
+
     /// Every lane, retired ones included.
     pub fn lanes(&self) -> impl Iterator<Item = &Lane> {
-        let (now, then): (&[Lane], &[Lane]) = match self {
-            Self::Balancer(balancer) => (&balancer.lanes, &balancer.retired),
-            Self::Single(lanes) => (lanes, &[]),
-            Self::Nop => (&[], &[]),
-        };
-        now.iter().chain(then)
+        let single: &[Lane] = if let Self::Single(lanes) = self { lanes } else { &[] };
+        single.iter().chain(self.sides().flat_map(|side| side.lanes.iter().chain(&side.retired)))
     }
 
     /// The ring in use.
@@ -227,10 +293,10 @@ impl Outlet {
         if let Self::Balancer(balancer) = self { Some(&balancer.ring) } else { None }
     }
 
-    fn lane(&self, at: usize) -> &Lane {
+    fn lane(&self, offer: &Offer) -> &Lane {
         match self {
-            Self::Balancer(balancer) => &balancer.lanes[at],
-            Self::Single(lanes) => &lanes[at],
+            Self::Balancer(balancer) => &balancer.side(offer.signal).lanes[offer.lane],
+            Self::Single(lanes) => &lanes[offer.lane],
             Self::Nop => unreachable!("nop makes no offers"),
         }
     }
@@ -240,51 +306,70 @@ impl Outlet {
     /// [`Self::reclaim`] routes what fails of them.
     pub fn swap(&mut self, now: Instant, ring: Arc<Ring>, site: &Site) {
         let Self::Balancer(balancer) = self else { return };
-        let mut old = std::mem::take(&mut balancer.lanes);
-        balancer.lanes = lanes(&balancer.recipe, &ring, site, &mut old);
+        for side in balancer.sides.iter_mut().flatten() {
+            let mut old = std::mem::take(&mut side.lanes);
+            side.lanes = lanes(&balancer.recipe, &ring, side.signal, site, &mut old);
+            side.retired.extend(old);
+        }
         balancer.ring = ring;
-        balancer.retired.extend(old);
         self.reclaim(now, site);
     }
 
     /// Routes anew what endpoints that left still hold. True while calls to them are in flight.
     pub fn reclaim(&mut self, now: Instant, site: &Site) -> bool {
         let Self::Balancer(balancer) = self else { return false };
-        if balancer.ring.is_empty() {
-            // Nobody can take it; it stays where it is, retried, until somebody can.
-            return !balancer.retired.is_empty();
-        }
-        let mut index = Index::new();
-        for lane in std::mem::take(&mut balancer.retired) {
-            let held = lane.queue().take_held();
-            for mut batch in held {
-                balancer.reroute(now, &mut batch, &mut index, site);
+        let Balancer { recipe, ring, sides } = &mut **balancer;
+        let mut is_left = false;
+        for side in sides.iter_mut().flatten() {
+            // While nobody can take it, it stays where it is, retried.
+            if !ring.is_empty() {
+                side.reclaim(now, ring, recipe.hold(), site);
             }
-            if lane.queue().is_empty() {
-                lane.close();
-            } else {
-                balancer.retired.push(lane);
-            }
+            is_left |= !side.retired.is_empty();
         }
-        !balancer.retired.is_empty()
+        is_left
     }
 }
 
 impl Balancer {
+    fn side(&self, signal: Signal) -> &Side {
+        self.sides[signal as usize].as_ref().expect("it made an offer")
+    }
+}
+
+impl Side {
+    fn reclaim(&mut self, now: Instant, ring: &Ring, hold: Hold, site: &Site) {
+        let mut index = Index::new();
+        for lane in std::mem::take(&mut self.retired) {
+            let held = lane.queue().take_held();
+            for mut batch in held {
+                self.reroute(now, &mut batch, &mut index, ring, hold, site);
+            }
+            if lane.queue().is_empty() {
+                lane.close();
+            } else {
+                self.retired.push(lane);
+            }
+        }
+    }
+
     /// Each part is a request of its own, so it is cut again by the new ring.
     fn reroute(
         &mut self,
         now: Instant,
         batch: &mut super::batch::Batch,
         index: &mut Index,
+        ring: &Ring,
+        hold: Hold,
         site: &Site,
     ) {
         let message = batch.message();
         for at in 0..batch.parts.len() {
             let body = &message[batch.range(at)];
             let ticket = batch.parts[at].ticket;
-            crate::otlp::scan(Signal::Traces, body, index).expect("it was cut from a good request");
-            self.split.plan(body, index, &self.ring);
+            crate::otlp::scan(self.signal, body, index).expect("it was cut from a good request");
+            // What has no owner was left out when it came.
+            self.split.plan_by_key(body, index, ring, &self.key);
             let mut replies = site.replies.borrow_mut();
             for (part, cut) in self.split.parts().iter().enumerate() {
                 let lane = &self.lanes[usize::from(cut.endpoint)];
@@ -299,18 +384,24 @@ impl Balancer {
             }
             // The old part is settled last, so that the request is not answered in between.
             if let Some(ticket) = ticket {
-                replies.settle(ticket, self.recipe.hold());
+                replies.settle(ticket, hold);
             }
         }
     }
 }
 
 /// A lane per endpoint of the ring; those of `old` that still have one are taken over.
-fn lanes(recipe: &Recipe, ring: &Ring, site: &Site, old: &mut Vec<Lane>) -> Vec<Lane> {
+fn lanes(
+    recipe: &Recipe,
+    ring: &Ring,
+    signal: Signal,
+    site: &Site,
+    old: &mut Vec<Lane>,
+) -> Vec<Lane> {
     let mut make =
         |endpoint: &String| match old.iter().position(|lane| lane.target().endpoint == *endpoint) {
             Some(at) => old.swap_remove(at),
-            None => recipe.lane(endpoint, Signal::Traces, site),
+            None => recipe.lane(endpoint, signal, site),
         };
     ring.endpoints().iter().map(&mut make).collect()
 }
@@ -319,7 +410,7 @@ fn lanes(recipe: &Recipe, ring: &Ring, site: &Site, old: &mut Vec<Lane>) -> Vec<
 pub fn reserve(outlets: &[Outlet], offers: &mut [Offer]) -> usize {
     let mut without = 0;
     for offer in offers {
-        let mut queue = outlets[offer.outlet].lane(offer.lane).queue();
+        let mut queue = outlets[offer.outlet].lane(offer).queue();
         offer.reserved = queue.reserve(offer.items, offer.bytes as u64);
         without += usize::from(!offer.reserved);
     }
@@ -329,7 +420,7 @@ pub fn reserve(outlets: &[Outlet], offers: &mut [Offer]) -> usize {
 /// Gives every reservation back.
 pub fn unreserve(outlets: &[Outlet], offers: &mut [Offer]) {
     for offer in offers.iter_mut().filter(|o| o.reserved) {
-        let mut queue = outlets[offer.outlet].lane(offer.lane).queue();
+        let mut queue = outlets[offer.outlet].lane(offer).queue();
         queue.unreserve(offer.items, offer.bytes as u64);
         offer.reserved = false;
     }
@@ -338,7 +429,7 @@ pub fn unreserve(outlets: &[Outlet], offers: &mut [Offer]) {
 /// The lane of an offer.
 #[must_use]
 pub fn lane_of<'a>(outlets: &'a [Outlet], offer: &Offer) -> &'a Lane {
-    outlets[offer.outlet].lane(offer.lane)
+    outlets[offer.outlet].lane(offer)
 }
 
 /// Copies every reserved part into its lane.
@@ -354,7 +445,7 @@ pub fn send(
     let (body, index) = request;
     for offer in offers.iter().filter(|o| o.reserved) {
         let outlet = &outlets[offer.outlet];
-        let lane = outlet.lane(offer.lane);
+        let lane = outlet.lane(offer);
         let new = NewPart {
             items: offer.items,
             bytes: offer.bytes,
@@ -363,7 +454,7 @@ pub fn send(
         };
         lane.queue().push(now, new, replies, |out| match (outlet, offer.part) {
             (Outlet::Balancer(balancer), Some(part)) => {
-                balancer.split.write(part, body, index, out);
+                balancer.side(offer.signal).split.write(part, body, index, out);
             }
             _ => out.extend_from_slice(body),
         });

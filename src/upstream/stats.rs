@@ -22,6 +22,8 @@ pub enum Loss {
     Unwritten,
     /// It has no form in the format of the file.
     Unencodable,
+    /// It does not name the service that it is routed by.
+    Ownerless,
 }
 
 impl Loss {
@@ -35,6 +37,7 @@ impl Loss {
             Self::Shutdown => "shutdown",
             Self::Unwritten => "write_failed",
             Self::Unencodable => "unencodable",
+            Self::Ownerless => "no_service_name",
         }
     }
 }

@@ -5,8 +5,9 @@ mod body;
 
 use tracemill::testing::random::Random;
 
-const EXAMPLES: [&str; 3] = [
+const EXAMPLES: [&str; 4] = [
     include_str!("../../configs/router.yaml"),
+    include_str!("../../configs/signals.yaml"),
     include_str!("../../configs/passthrough.yaml"),
     include_str!("../../configs/tracemill.yaml"),
 ];

@@ -7,7 +7,7 @@ use super::{grpc_client, queue, retry, tls};
 use crate::config::plan::{ExporterKind, LoadBalancing, Resolver};
 use crate::config::read::{Absent, Block};
 use crate::otlp::Signal;
-use crate::route::Generation;
+use crate::route::{Generation, Key};
 use crate::upstream::options::MergeOptions;
 
 /// The collector's own bound of a fan-out when `timeout` is not given (loadbalancing 1.1).
@@ -22,7 +22,7 @@ pub fn read(
     ring: Generation,
     merge: &MergeOptions,
 ) -> ExporterKind {
-    routing_key(b, signals);
+    let keys = routing_keys(b, signals);
     let template = b.block("protocol", |b| {
         b.block("otlp", |b| {
             if b.has("endpoint") {
@@ -42,6 +42,7 @@ pub fn read(
     let queue = queue::read(b, Absent::Off, &mut MergeOptions::default());
     ExporterKind::LoadBalancing(Box::new(LoadBalancing {
         template,
+        keys,
         resolver,
         ring,
         timeout,
@@ -50,44 +51,26 @@ pub fn read(
     }))
 }
 
-/// Keys per signal (loadbalancing 1.2). Only the trace id is in this release.
-fn routing_key(b: &mut Block<'_>, signals: &[Signal]) {
+/// What each signal is routed by (loadbalancing 1.2, 1.3).
+fn routing_keys(b: &mut Block<'_>, signals: &[Signal]) -> [Key; 3] {
     let key = b.text("routing_key", "");
-    let attributes = !b.texts("routing_attributes", &[]).is_empty();
-    if (key == "attributes") != attributes {
-        let (at, what) = match attributes {
-            true => ("routing_attributes", "stand only beside routing_key: attributes"),
-            false => ("routing_key", "attributes wants routing_attributes"),
+    let attributes = b.texts("routing_attributes", &[]);
+    let keys = Signal::ALL.map(|signal| Key::of(signal, &key, &attributes));
+    if (key == "attributes") == attributes.is_empty() {
+        let (at, what) = match attributes.is_empty() {
+            false => ("routing_attributes", "stand only beside routing_key: attributes"),
+            true => ("routing_key", "attributes wants routing_attributes"),
         };
         b.error_at(at, what, "routing_key: attributes\nrouting_attributes: [service.name]");
-        return;
+        return keys.map(Option::unwrap_or_default);
     }
-    for &signal in signals {
-        let exists = matches!(
-            (signal, key.as_str()),
-            (_, "" | "service" | "attributes")
-                | (Signal::Traces | Signal::Logs, "traceID")
-                | (Signal::Metrics | Signal::Logs, "resource")
-                | (Signal::Metrics, "metric" | "streamID")
-        );
+    for &signal in signals.iter().filter(|&&signal| keys[signal as usize].is_none()) {
         let name = signal.name();
-        if !exists {
-            b.error_at(
-                "routing_key",
-                format!("\"{key}\" cannot route {name}"),
-                "routing_key: traceID",
-            );
-        } else if signal != Signal::Traces {
-            let what = format!("routing {name} {NOT_YET}");
-            b.refuse_at(
-                "routing_key",
-                what,
-                &format!("keep the {name} pipeline in a stock collector"),
-            );
-        } else if !matches!(key.as_str(), "" | "traceID") {
-            b.refuse_at("routing_key", format!("\"{key}\" {NOT_YET}"), "routing_key: traceID");
-        }
+        let right = if signal == Signal::Traces { "traceID" } else { "service" };
+        let what = format!("\"{key}\" cannot route {name}");
+        b.error_at("routing_key", what, &format!("routing_key: {right}"));
     }
+    keys.map(Option::unwrap_or_default)
 }
 
 /// Exactly one resolver (loadbalancing 1.3).

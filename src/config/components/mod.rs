@@ -135,7 +135,7 @@ pub const KNOWN: [Known; 15] = [
         "load_balancing",
         Component::LoadBalancing,
         None,
-        "traces to static backends by trace id",
+        "each item to its owner among several backends",
     ),
     known(Section::Exporters, "otlp_grpc", Component::OtlpGrpc, None, "OTLP over gRPC"),
     known(Section::Exporters, "debug", Component::Debug, None, "writes what arrives"),
