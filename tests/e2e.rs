@@ -32,6 +32,8 @@ mod inlets;
 mod refusals;
 #[path = "e2e/sampling.rs"]
 mod sampling;
+#[path = "e2e/signals.rs"]
+mod signals;
 
 use std::time::Duration;
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 
+import keys
 import placement
 import refusals
 import stage
@@ -13,6 +14,7 @@ from stage import TOOLS, Failure, Sink, tracemill
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TRACES, SPANS = 400, 5
+KEYED_ITEMS = 1500
 CLIENT_SECONDS = 120
 WIDTHS = (32, 9, 11, 18, 18)
 
@@ -138,6 +140,16 @@ def placed(scratch):
     return placement.compare(scratch)
 
 
+def placed_by(signal, key, _):
+    """The same items by a routing key; the placements of all keys are made once."""
+    need("collector")
+    programs = (os.environ["COLLECTOR"], os.environ["TRACEMILL"])
+    count, moved = keys.compared(programs, KEYED_ITEMS)[signal, key]
+    if moved:
+        raise Failure(f"{len(moved)} of {count} went elsewhere, the first is {moved[0]}")
+    return count, count
+
+
 def rows():
     for name in ("telemetrygen", "python", "js", "java"):
         for transport in ("grpc", "http"):
@@ -153,6 +165,9 @@ def rows():
             yield (f"telemetrygen {signal}", transport, compression,
                    lambda s, g=signal, t=transport, c=compression: passed_on(g, t, c, s))
     yield ("collectors as backends", "grpc", "gzip", placed)
+    for signal, key in keys.combinations():
+        yield (f"{signal} by {key or 'default'}", "grpc", "none",
+               lambda s, g=signal, k=key: placed_by(g, k, s))
     for name, transport, check in refusals.checks():
         yield (f"refusal: {name}", transport, "-",
                lambda s, c=check: (need("collector"), c(s))[1])
