@@ -26,6 +26,8 @@ mod delivery;
 mod ending;
 #[path = "e2e/faults.rs"]
 mod faults;
+#[path = "e2e/http_exporter.rs"]
+mod http_exporter;
 #[path = "e2e/inlets.rs"]
 mod inlets;
 #[path = "e2e/refusals.rs"]

@@ -277,6 +277,7 @@ impl<'a> Parts<'a> {
                 components::load_balancing::read(b, signals, self.engine.ring, merge)
             }
             Component::OtlpGrpc => components::otlp_grpc::read(b, merge),
+            Component::OtlpHttp => components::otlp_http::read(b, signals, merge),
             Component::Debug => components::debug::read(b),
             Component::File => components::file::read(b),
             Component::Nop => components::debug::nop(b),

@@ -97,6 +97,14 @@ pub enum ExporterKind {
         /// How it is called.
         options: Box<upstream::Options>,
     },
+    /// `otlp_http`.
+    OtlpHttp {
+        /// The URL of each signal, in the order of [`Signal::ALL`]; empty for one that is not used
+        /// and has none.
+        endpoints: [String; 3],
+        /// How it is called.
+        options: Box<upstream::Options>,
+    },
     /// `debug`.
     Debug(DebugOptions),
     /// `file`.

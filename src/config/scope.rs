@@ -52,7 +52,6 @@ pub fn report(outside: &[Outside], pipelines: &[Draft], log: &Log) {
 /// What to know about some types.
 fn why(o: &Outside) -> Option<String> {
     let text = match (o.section, o.id.kind.as_str()) {
-        (Section::Exporters, "otlp_http" | "otlphttp") => "not yet in this release",
         (_, "opencensus") | (Section::Exporters, "jaeger" | "jaeger_thrift") => {
             "gone from the collector; Jaeger takes OTLP, so otlp_grpc does"
         }

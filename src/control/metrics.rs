@@ -208,7 +208,9 @@ fn server(kind: &ExporterKind) -> Option<(String, String)> {
 fn queue_capacity(kind: &ExporterKind) -> Option<u64> {
     match kind {
         ExporterKind::LoadBalancing(b) => b.queue.map(|q| q.size_max),
-        ExporterKind::OtlpGrpc { options, .. } => options.queue.map(|q| q.size_max),
+        ExporterKind::OtlpGrpc { options, .. } | ExporterKind::OtlpHttp { options, .. } => {
+            options.queue.map(|q| q.size_max)
+        }
         ExporterKind::Debug(_) | ExporterKind::File(_) | ExporterKind::Nop => None,
     }
 }

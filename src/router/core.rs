@@ -22,6 +22,7 @@ use crate::route::Ring;
 use crate::rpc::grpc_server::{self, Server};
 use crate::rpc::http_server::{self, HttpServer};
 use crate::rpc::lost::Lost;
+use crate::rpc::proxy;
 use crate::runtime::clock;
 use crate::runtime::drain::Drain;
 use crate::runtime::executor;
@@ -32,9 +33,10 @@ use crate::runtime::mesh::{Mesh, Port};
 use crate::sample::policy::Limiters;
 use crate::sample::{Census, Program, Setup, Shard};
 use crate::sampler::{self, Parcel, Parts, Sampler};
-use crate::upstream::file;
+use crate::upstream::options::Protocol;
 use crate::upstream::outlet::{Limits, Outlet, Recipe, Site};
 use crate::upstream::replies::Replies;
+use crate::upstream::{self, file};
 
 /// Telemetry bytes are leased in pieces of this size.
 const MEMORY_CHUNK_BYTES: u64 = 256 << 10;
@@ -361,7 +363,32 @@ fn outlet(blueprint: &Blueprint, at: usize, site: &Site) -> Outlet {
             gather(&mut recipe, &blueprint.plan, at);
             Outlet::single(&recipe, endpoint, site)
         }
+        ExporterKind::OtlpHttp { endpoints, options } => {
+            let mut options = (**options).clone();
+            through_proxies(&mut options, endpoints);
+            let exporter = exporter.id.clone();
+            let mut recipe = Recipe { exporter, options, outer_queue: None, is_fed };
+            cap(&mut recipe, items_max);
+            gather(&mut recipe, &blueprint.plan, at);
+            Outlet::by_signal(&recipe, endpoints, site)
+        }
         ExporterKind::Debug(_) | ExporterKind::File(_) | ExporterKind::Nop => Outlet::Nop,
+    }
+}
+
+/// Where the user names no proxy, that of the environment stands before a URL.
+fn through_proxies(options: &mut upstream::Options, endpoints: &[String; 3]) {
+    let Protocol::Http(http) = &mut options.protocol else { return };
+    for (url, chosen) in endpoints.iter().zip(&mut http.proxies) {
+        let (None, Ok(uri)) = (&chosen, url.parse()) else { continue };
+        let variable = |name: &str| std::env::var(name).ok();
+        let Some(named) = proxy::of_environment(&uri, &variable) else { continue };
+        match proxy::Proxy::parse(&named) {
+            Ok(proxy) => *chosen = Some(proxy),
+            Err(what) => {
+                tracing::error!("The proxy of the environment is not used for {url}: it {what}.")
+            }
+        }
     }
 }
 

@@ -9,9 +9,12 @@ pub mod grpc_client;
 pub mod grpc_server;
 mod http_body;
 mod http_call;
+pub mod http_client;
+mod http_reply;
 pub mod http_server;
 pub mod lost;
 pub mod options;
+pub mod proxy;
 pub mod service;
 pub mod status;
 

@@ -36,6 +36,19 @@ pub struct ServerKeepalive {
     pub timeout: Option<Duration>,
 }
 
+/// How connections are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// Connections at once; 0 for as many as there are calls.
+    pub connections_max: usize,
+    /// Idle connections; 0 for as many as there are.
+    pub idle_max: usize,
+    /// Idle connections are closed after this time; zero for never.
+    pub idle_timeout: Duration,
+    /// Whether a connection carries more than one call.
+    pub keep_alive: bool,
+}
+
 /// One HTTP listening address (collector: `otlp` receiver, `protocols.http`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpServerOptions {

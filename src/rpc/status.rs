@@ -329,6 +329,16 @@ fn json_duration(delay: Duration) -> String {
     }
 }
 
+/// The message of a `google.rpc.Status` in protobuf or JSON; `None` if the bytes are neither.
+pub(super) fn message_of(status: &[u8]) -> Option<String> {
+    if status.first() == Some(&b'{') {
+        let status: serde_json::Value = serde_json::from_slice(status).ok()?;
+        return status.get("message")?.as_str().map(str::to_owned);
+    }
+    let message = fields(status).find(|f| f.0 == 2)?.1.bytes()?;
+    Some(String::from_utf8_lossy(message).into_owned())
+}
+
 fn delay_of_details(status: &[u8]) -> Option<Duration> {
     fields(status).filter(|f| f.0 == 3).find_map(|(_, any)| {
         let any = any.bytes()?;

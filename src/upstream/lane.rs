@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::client::{Caller, Client, Packing};
 use super::link::Link;
 use super::options::Options;
-use super::queue::{Departure, Queue, Setup};
+use super::queue::{Queue, Setup};
 use super::replies::Replies;
 use crate::otlp::{Signal, reply};
-use crate::rpc::frame::{PREFIX_BYTES, Prefix};
-use crate::rpc::grpc_client::{Connection, Event, Outgoing, Template};
+use crate::rpc::grpc_client::Event;
 use crate::rpc::lost::Lost;
-use crate::rpc::{Code, Codec, Status};
+use crate::rpc::{Code, Status};
 use crate::runtime::clock;
 use crate::runtime::executor::{self, Bell};
 use crate::runtime::gate::Gate;
@@ -36,7 +36,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 pub struct Target {
     /// Component id of the exporter.
     pub exporter: String,
-    /// `host:port`.
+    /// `host:port`, or the URL of OTLP/HTTP.
     pub endpoint: String,
     /// What is sent.
     pub signal: Signal,
@@ -59,7 +59,8 @@ impl Lane {
     /// Starts the lane's task. It ends when the lane is closed and empty.
     ///
     /// # Panics
-    /// If the options hold a header that HTTP/2 forbids; `config` has refused those.
+    /// If the options hold a header that HTTP forbids, or the endpoint is no URL where it should
+    /// be; `config` has refused those.
     #[must_use]
     pub fn start(
         target: Target,
@@ -69,11 +70,9 @@ impl Lane {
         gate: Gate,
     ) -> Self {
         let seed = setup.seed;
-        let agent = options.user_agent.as_deref().unwrap_or(USER_AGENT);
-        let authority = options.authority.as_deref().unwrap_or(&target.endpoint);
-        let template =
-            Template::new(authority, options.compression, options.timeout, agent, &options.headers)
-                .expect("headers were checked when the configuration was read");
+        let caller = Caller::new(&target, options)
+            .expect("headers and URLs were checked when the configuration was read");
+        let packing = Packing::new(target.signal, options);
         let shared = Rc::new(Shared {
             target,
             queue: RefCell::new(Queue::new(options, setup)),
@@ -85,9 +84,8 @@ impl Lane {
             shared: Rc::clone(&shared),
             replies,
             gate,
-            template,
-            codec: options.compression,
-            keepalive: options.keepalive.map(|k| (k.time, k.timeout, k.permit_without_stream)),
+            caller,
+            packing,
             wire: Wire::Down,
             leaving: false,
             alarm: Alarm::default(),
@@ -129,24 +127,20 @@ impl Lane {
     }
 }
 
-/// `user-agent` unless configured.
-const USER_AGENT: &str = concat!("tracemill/", env!("CARGO_PKG_VERSION"), " (linux)");
-
-type Opening = Pin<Box<dyn Future<Output = Result<Connection, Lost>>>>;
+type Opening = Pin<Box<dyn Future<Output = Result<Client, Lost>>>>;
 
 enum Wire {
     Down,
     Opening(Opening),
-    Up(Box<Connection>),
+    Up(Client),
 }
 
 struct Driver {
     shared: Rc<Shared>,
     replies: Rc<RefCell<Replies>>,
     gate: Gate,
-    template: Template,
-    codec: Codec,
-    keepalive: Option<(Duration, Duration, bool)>,
+    caller: Caller,
+    packing: Packing,
     wire: Wire,
     /// The connection takes no more calls and ends with those in flight.
     leaving: bool,
@@ -209,8 +203,8 @@ impl Driver {
         match &mut self.wire {
             Wire::Down => self.open(now),
             Wire::Opening(opening) => match opening.as_mut().poll(cx) {
-                Poll::Ready(Ok(connection)) => {
-                    self.wire = Wire::Up(Box::new(connection));
+                Poll::Ready(Ok(client)) => {
+                    self.wire = Wire::Up(client);
                     self.leaving = false;
                     self.shared.link.borrow_mut().connected(now);
                     self.shared.queue.borrow_mut().reachable(now);
@@ -242,12 +236,8 @@ impl Driver {
             return false;
         }
         link.connecting();
-        let endpoint = self.shared.target.endpoint.clone();
-        let (turn, template, keepalive) = (self.turn, self.template.clone(), self.keepalive);
+        self.wire = Wire::Opening(Box::pin(self.caller.clone().open(self.turn, CONNECT_TIMEOUT)));
         self.turn += 1;
-        self.wire = Wire::Opening(Box::pin(async move {
-            Connection::open(&endpoint, turn, CONNECT_TIMEOUT, template, keepalive).await
-        }));
         true
     }
 
@@ -282,7 +272,10 @@ impl Driver {
             && let Some(departure) = queue.poll(now, &mut replies)
         {
             moved = true;
-            connection.start(outgoing(departure, self.codec, self.shared.target.signal));
+            match self.packing.pack(departure) {
+                Ok(call) => connection.start(call),
+                Err((key, status)) => queue.done(now, key, Err(status), &mut replies),
+            }
         }
         let mut link = self.shared.link.borrow_mut();
         let mut closed = None;
@@ -357,7 +350,11 @@ impl Driver {
 impl Shared {
     /// Items that the endpoint rejected of a call that it answered with OK.
     fn rejected(&self, reply: &Bytes) -> u64 {
-        let rejection = reply::rejection(reply);
+        // No protobuf message begins with that byte.
+        let rejection = match reply.first() {
+            Some(b'{') => reply::rejection_of_json(self.target.signal, reply),
+            _ => reply::rejection(reply),
+        };
         if rejection.items > 0 || !rejection.message.is_empty() {
             tracing::warn!(
                 otelcol.component.id = %self.target.exporter,
@@ -369,20 +366,4 @@ impl Shared {
         }
         rejection.items
     }
-}
-
-/// The call in the exporter's encoding.
-fn outgoing(departure: Departure, codec: Codec, signal: Signal) -> Outgoing {
-    let Departure { key, framed, .. } = departure;
-    let framed = match codec {
-        Codec::None => framed,
-        codec => {
-            let mut packed = vec![0; PREFIX_BYTES];
-            codec.deflate(&framed[PREFIX_BYTES..], None, &mut packed);
-            let prefix = Prefix { compressed: true, len: packed.len() - PREFIX_BYTES };
-            packed[..PREFIX_BYTES].copy_from_slice(&prefix.bytes());
-            packed.into()
-        }
-    };
-    Outgoing { key, path: signal.grpc_path(), framed }
 }

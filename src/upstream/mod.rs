@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod batch;
+mod client;
 pub mod debug;
 pub mod file;
 pub mod lane;

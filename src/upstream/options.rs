@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::rpc::Codec;
+use crate::rpc::options::Keep;
+use crate::rpc::proxy::Proxy;
 
 /// How one endpoint is called.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,6 +13,8 @@ pub struct Options {
     pub timeout: Duration,
     /// Encoding of request messages. The collector's default is gzip.
     pub compression: Codec,
+    /// Level of `compression`, as its format counts them; `None` is the fastest.
+    pub compression_level: Option<i32>,
     /// Sent with every call, in order.
     pub headers: Vec<(String, String)>,
     /// Replaces tracemill's own `user-agent`.
@@ -25,6 +29,38 @@ pub struct Options {
     pub retry: Option<RetryOptions>,
     /// How parts are merged into calls.
     pub merge: MergeOptions,
+    /// What is spoken.
+    pub protocol: Protocol,
+}
+
+/// What an endpoint is spoken to in.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Protocol {
+    /// OTLP/gRPC.
+    #[default]
+    Grpc,
+    /// OTLP/HTTP; the endpoint is a URL.
+    Http(Box<HttpOptions>),
+}
+
+/// What only OTLP/HTTP has (otlp 4.5).
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpOptions {
+    /// Form of requests.
+    pub encoding: Encoding,
+    /// How connections are kept.
+    pub keep: Keep,
+    /// The proxy before the URL of each signal.
+    pub proxies: [Option<Proxy>; 3],
+}
+
+/// `encoding` of `otlp_http`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// `proto`.
+    Protobuf,
+    /// `json`.
+    Json,
 }
 
 /// Client keepalive.
@@ -101,6 +137,7 @@ impl Default for Options {
         Self {
             timeout: Duration::from_secs(5),
             compression: Codec::Gzip,
+            compression_level: None,
             headers: Vec::new(),
             user_agent: None,
             authority: None,
@@ -108,6 +145,7 @@ impl Default for Options {
             queue: Some(QueueOptions::default()),
             retry: Some(RetryOptions::default()),
             merge: MergeOptions::default(),
+            protocol: Protocol::Grpc,
         }
     }
 }

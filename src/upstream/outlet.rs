@@ -209,6 +209,18 @@ impl Outlet {
         Self::Single(Signal::ALL.map(|signal| recipe.lane(endpoint, signal, site)))
     }
 
+    /// Each signal to an endpoint of its own, in the order of [`Signal::ALL`].
+    #[must_use]
+    pub fn by_signal(recipe: &Recipe, endpoints: &[String; 3], site: &Site) -> Self {
+        // A signal that no pipeline uses may have none: its lane is never given anything.
+        let any = endpoints.iter().find(|endpoint| !endpoint.is_empty());
+        let lane = |signal| {
+            let own = Some(&endpoints[signal as usize]).filter(|own| !own.is_empty());
+            recipe.lane(own.or(any).expect("one is given"), signal, site)
+        };
+        Self::Single(Signal::ALL.map(lane))
+    }
+
     /// Says what of the request goes where.
     pub fn offer(
         &mut self,

@@ -10,7 +10,7 @@ use super::{queue, retry, tls};
 use crate::config::read::{Absent, Block, Kind};
 use crate::rpc::Codec;
 use crate::upstream::Options;
-use crate::upstream::options::{Keepalive, MergeOptions};
+use crate::upstream::options::{Keepalive, MergeOptions, Protocol};
 
 /// Reads all keys but `endpoint`.
 pub fn read(b: &mut Block<'_>, merge: &MergeOptions) -> Options {
@@ -36,7 +36,19 @@ pub fn read(b: &mut Block<'_>, merge: &MergeOptions) -> Options {
         "headers: {authorization: ...}",
     );
     b.refuse("middlewares", "client middlewares are not in this release", "");
-    Options { timeout, compression, headers, user_agent, authority, keepalive, queue, retry, merge }
+    Options {
+        timeout,
+        compression,
+        compression_level: None,
+        headers,
+        user_agent,
+        authority,
+        keepalive,
+        queue,
+        retry,
+        merge,
+        protocol: Protocol::Grpc,
+    }
 }
 
 /// Checks `endpoint` and gives it as `host:port`.
@@ -123,7 +135,8 @@ fn compression(b: &mut Block<'_>) -> Codec {
     codec.unwrap_or(Codec::Gzip)
 }
 
-fn headers(b: &mut Block<'_>) -> Vec<(String, String)> {
+/// `headers`, names in lower case.
+pub fn headers(b: &mut Block<'_>) -> Vec<(String, String)> {
     let mut headers = b.secret_pairs("headers");
     for (name, value) in &mut headers {
         name.make_ascii_lowercase();

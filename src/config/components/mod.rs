@@ -10,6 +10,7 @@ pub mod health_check;
 pub mod load_balancing;
 pub mod memory_limiter;
 pub mod otlp_grpc;
+pub mod otlp_http;
 pub mod otlp_receiver;
 pub mod queue;
 pub mod retry;
@@ -76,6 +77,8 @@ pub enum Component {
     LoadBalancing,
     /// `otlp_grpc` exporter.
     OtlpGrpc,
+    /// `otlp_http` exporter.
+    OtlpHttp,
     /// `debug` exporter.
     Debug,
     /// `file` exporter.
@@ -107,7 +110,7 @@ const PPROF: &str = "no profile is served; `perf` shows every function of a runn
 const ZPAGES: &str = "no pages are served; the metrics page shows every queue and limit";
 
 /// Every type that is accepted.
-pub const KNOWN: [Known; 15] = [
+pub const KNOWN: [Known; 17] = [
     known(Section::Receivers, "otlp", Component::OtlpReceiver, None, "OTLP over gRPC and HTTP"),
     known(
         Section::Processors,
@@ -138,6 +141,13 @@ pub const KNOWN: [Known; 15] = [
         "each item to its owner among several backends",
     ),
     known(Section::Exporters, "otlp_grpc", Component::OtlpGrpc, None, "OTLP over gRPC"),
+    known(
+        Section::Exporters,
+        "otlp_http",
+        Component::OtlpHttp,
+        None,
+        "OTLP over HTTP, protobuf or JSON",
+    ),
     known(Section::Exporters, "debug", Component::Debug, None, "writes what arrives"),
     known(
         Section::Exporters,
@@ -167,6 +177,13 @@ pub const KNOWN: [Known; 15] = [
         Component::OtlpGrpc,
         Some("otlp_grpc"),
         "old name of otlp_grpc",
+    ),
+    known(
+        Section::Exporters,
+        "otlphttp",
+        Component::OtlpHttp,
+        Some("otlp_http"),
+        "old name of otlp_http",
     ),
     known(Section::Exporters, "logging", Component::Debug, Some("debug"), "old name of debug"),
     known(

@@ -1,0 +1,191 @@
+//! The protocol of a lane: how it connects, what a call looks like, and which connection carries
+//! it. One enum for both, so that the lane's task is the same.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::file;
+use super::lane::Target;
+use super::options::{Encoding, Options, Protocol};
+use super::queue::Departure;
+use crate::otlp::Signal;
+use crate::rpc::frame::{PREFIX_BYTES, Prefix};
+use crate::rpc::grpc_client::{self, BadHeader, Connection, Event, Outgoing};
+use crate::rpc::http_client::{self, Pool};
+use crate::rpc::lost::Lost;
+use crate::rpc::options::Keep;
+use crate::rpc::{Code, Codec, Status};
+use crate::time::Instant;
+
+/// `user-agent` unless configured.
+const USER_AGENT: &str = concat!("tracemill/", env!("CARGO_PKG_VERSION"), " (linux)");
+
+/// What is needed to connect.
+#[derive(Clone, Debug)]
+pub(super) enum Caller {
+    Grpc {
+        endpoint: String,
+        template: grpc_client::Template,
+        keepalive: Option<(Duration, Duration, bool)>,
+    },
+    Http {
+        template: http_client::Template,
+        keep: Keep,
+    },
+}
+
+impl Caller {
+    /// Calls to `target`.
+    ///
+    /// # Errors
+    /// Names the header that cannot be sent, or the URL that is none.
+    pub(super) fn new(target: &Target, options: &Options) -> Result<Self, BadHeader> {
+        let agent = options.user_agent.as_deref().unwrap_or(USER_AGENT);
+        match &options.protocol {
+            Protocol::Grpc => {
+                let authority = options.authority.as_deref().unwrap_or(&target.endpoint);
+                let template = grpc_client::Template::new(
+                    authority,
+                    options.compression,
+                    options.timeout,
+                    agent,
+                    &options.headers,
+                )?;
+                let keepalive =
+                    options.keepalive.map(|k| (k.time, k.timeout, k.permit_without_stream));
+                Ok(Self::Grpc { endpoint: target.endpoint.clone(), template, keepalive })
+            }
+            Protocol::Http(http) => {
+                let common = http_client::Common {
+                    codec: options.compression,
+                    content_type: match http.encoding {
+                        Encoding::Protobuf => "application/x-protobuf",
+                        Encoding::Json => "application/json",
+                    },
+                    user_agent: agent,
+                    extra: &options.headers,
+                    keep_alive: http.keep.keep_alive,
+                };
+                let proxy = http.proxies[target.signal as usize].as_ref();
+                let template = http_client::Template::new(&target.endpoint, common, proxy)?;
+                Ok(Self::Http { template, keep: http.keep })
+            }
+        }
+    }
+
+    /// Connects; of several addresses the `turn`-th is tried first.
+    pub(super) async fn open(self, turn: usize, timeout: Duration) -> Result<Client, Lost> {
+        match self {
+            Self::Grpc { endpoint, template, keepalive } => {
+                let opening = Connection::open(&endpoint, turn, timeout, template, keepalive);
+                Ok(Client::Grpc(Box::new(opening.await?)))
+            }
+            Self::Http { template, keep } => {
+                Ok(Client::Http(Box::new(Pool::open(template, keep, turn, timeout).await?)))
+            }
+        }
+    }
+}
+
+/// A connection, or several that act as one.
+#[derive(Debug)]
+pub(super) enum Client {
+    Grpc(Box<Connection>),
+    Http(Box<Pool>),
+}
+
+impl Client {
+    pub(super) fn start(&mut self, call: Outgoing) {
+        match self {
+            Self::Grpc(connection) => connection.start(call),
+            Self::Http(pool) => pool.start(call),
+        }
+    }
+
+    pub(super) fn cancel(&mut self, key: u32) {
+        match self {
+            Self::Grpc(connection) => connection.cancel(key),
+            Self::Http(pool) => pool.cancel(key),
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        match self {
+            Self::Grpc(connection) => connection.is_idle(),
+            Self::Http(pool) => pool.is_idle(),
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Grpc(connection) => connection.deadline(),
+            Self::Http(pool) => pool.deadline(),
+        }
+    }
+
+    pub(super) fn poll(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<Event> {
+        match self {
+            Self::Grpc(connection) => connection.poll(now, cx),
+            Self::Http(pool) => pool.poll(now, cx),
+        }
+    }
+}
+
+/// How a message is written on the wire.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packing {
+    codec: Codec,
+    level: Option<i32>,
+    signal: Signal,
+    /// `None` for gRPC.
+    encoding: Option<Encoding>,
+}
+
+impl Packing {
+    pub(super) fn new(signal: Signal, options: &Options) -> Self {
+        let encoding = match &options.protocol {
+            Protocol::Grpc => None,
+            Protocol::Http(http) => Some(http.encoding),
+        };
+        Self { codec: options.compression, level: options.compression_level, signal, encoding }
+    }
+
+    /// The call in the exporter's encoding.
+    ///
+    /// # Errors
+    /// If the message cannot be written in JSON.
+    pub(super) fn pack(self, departure: Departure) -> Result<Outgoing, (u32, Status)> {
+        let Departure { key, framed, .. } = departure;
+        let path = self.signal.grpc_path();
+        let framed = match self.encoding {
+            None if self.codec == Codec::None => framed,
+            None => {
+                let mut packed = vec![0; PREFIX_BYTES];
+                self.codec.deflate(&framed[PREFIX_BYTES..], self.level, &mut packed);
+                let prefix = Prefix { compressed: true, len: packed.len() - PREFIX_BYTES };
+                packed[..PREFIX_BYTES].copy_from_slice(&prefix.bytes());
+                packed.into()
+            }
+            Some(Encoding::Protobuf) => self.body(framed.slice(PREFIX_BYTES..)),
+            Some(Encoding::Json) => {
+                let mut text = Vec::with_capacity(2 * framed.len());
+                let written = file::line(self.signal, &framed[PREFIX_BYTES..], &mut text);
+                if written.is_err() {
+                    let text = "the request is nested too deeply for JSON";
+                    return Err((key, Status::new(Code::InvalidArgument, text)));
+                }
+                self.body(text.into())
+            }
+        };
+        Ok(Outgoing { key, path, framed })
+    }
+
+    fn body(self, message: bytes::Bytes) -> bytes::Bytes {
+        if self.codec == Codec::None {
+            return message;
+        }
+        let mut packed = Vec::new();
+        self.codec.deflate(&message, self.level, &mut packed);
+        packed.into()
+    }
+}
