@@ -505,7 +505,7 @@ impl Service for Inlet {
 
     fn of_json(&self, method: usize, text: &[u8]) -> Result<Vec<u8>, String> {
         let mut message = Vec::with_capacity(text.len() / 2);
-        let read = otlp::json::decode(Signal::ALL[method], text, &mut message);
+        let read = otlp::json::decode_first(Signal::ALL[method], text, &mut message);
         read.map(|()| message).map_err(|e| e.to_string())
     }
 

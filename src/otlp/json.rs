@@ -2,12 +2,13 @@
 //!
 //! As lax as the collector's decoder: names in camelCase or snake_case, ids in hex of either case,
 //! 64-bit integers as numbers or texts, enums as numbers or names, unknown fields passed over, a
-//! null for what is not there. Text need not be UTF-8. What the collector refuses is refused: ids
-//! of another length, numbers out of range, values of another type.
+//! null for what is not there (but for ids and bytes). Text need not be UTF-8; half a surrogate
+//! pair becomes U+FFFD. What the collector refuses is refused: ids of another length, numbers out
+//! of range, values of another type.
 //!
-//! Nesting is bounded by the JSON reader (128), which is beyond what [`check`](super::check) lets
-//! through. Doubles are read to the last bit: `serde_json` has a feature for it. Memory is that
-//! of the request. The inverse is `upstream::file::line`.
+//! Messages nest up to [`DEPTH_MAX`], which is beyond what [`check`](super::check) lets through;
+//! what is passed over is read without recursion. Doubles are read to the last bit: `serde_json`
+//! has a feature for it. Memory is that of the request. The inverse is `upstream::file::line`.
 
 use std::fmt;
 
@@ -20,6 +21,9 @@ use super::Signal;
 use super::schema::{self, Keep, Message, Rule, Shape};
 use super::wire::push_varint;
 use super::write;
+
+/// Deepest nesting of messages. A value in a list is two of them.
+const DEPTH_MAX: usize = 200;
 
 /// A text is no request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,9 +49,24 @@ impl std::error::Error for Error {}
 /// # Errors
 /// Where the text stops being one; `out` then holds a part of it.
 pub fn decode(signal: Signal, text: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    read(signal, text, out, true)
+}
+
+/// The same, whatever stands behind the request: the collector's receiver does not look at it.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_first(signal: Signal, text: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    read(signal, text, out, false)
+}
+
+fn read(signal: Signal, text: &[u8], out: &mut Vec<u8>, whole: bool) -> Result<(), Error> {
     let mut reader = serde_json::Deserializer::from_slice(text);
-    let request = Object { name: "the request", message: schema::request(signal), out };
-    let done = request.deserialize(&mut reader).and_then(|()| reader.end());
+    // Depth is counted here.
+    reader.disable_recursion_limit();
+    let request = Object { name: "the request", message: schema::request(signal), out, depth: 0 };
+    let done = request.deserialize(&mut reader);
+    let done = done.and_then(|()| if whole { reader.end() } else { Ok(()) });
     done.map_err(|e| {
         let (line, column) = (e.line(), e.column());
         let place = format!(" at line {line} column {column}");
@@ -71,12 +90,16 @@ struct Object<'a> {
     name: &'static str,
     message: &'static Message,
     out: &'a mut Vec<u8>,
+    depth: usize,
 }
 
 impl<'de> DeserializeSeed<'de> for Object<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<(), D::Error> {
+        if self.depth > DEPTH_MAX {
+            return Err(serde_core::de::Error::custom("messages are nested too deeply"));
+        }
         d.deserialize_any(self)
     }
 }
@@ -96,7 +119,9 @@ impl<'de> Visitor<'de> for Object<'_> {
         while let Some(rule) = map.next_key_seed(Key(self.message))? {
             match rule {
                 None => _ = map.next_value::<IgnoredAny>()?,
-                Some(rule) => map.next_value_seed(Content { rule, out: self.out })?,
+                Some(rule) => {
+                    map.next_value_seed(Content { rule, out: self.out, depth: self.depth })?;
+                }
             }
         }
         Ok(())
@@ -130,16 +155,20 @@ impl Visitor<'_> for Key {
 struct Content<'a> {
     rule: &'static Rule,
     out: &'a mut Vec<u8>,
+    depth: usize,
 }
 
 impl<'de> DeserializeSeed<'de> for Content<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<(), D::Error> {
-        let Self { rule, out } = self;
+        let Self { rule, out, depth } = self;
         match rule.keep {
-            Keep::Every => d.deserialize_any(List { rule, out }),
-            keep => Single { rule, out, always: keep != Keep::IfNotDefault }.deserialize(d),
+            Keep::Every => d.deserialize_any(List { rule, out, depth }),
+            keep => {
+                let always = keep != Keep::IfNotDefault;
+                Single { rule, out, always, depth }.deserialize(d)
+            }
         }
     }
 }
@@ -148,6 +177,7 @@ impl<'de> DeserializeSeed<'de> for Content<'_> {
 struct List<'a> {
     rule: &'static Rule,
     out: &'a mut Vec<u8>,
+    depth: usize,
 }
 
 impl<'de> Visitor<'de> for List<'_> {
@@ -162,9 +192,10 @@ impl<'de> Visitor<'de> for List<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let Self { rule, out } = self;
+        let Self { rule, out, depth } = self;
         if matches!(rule.shape, Shape::Text | Shape::Object(_)) {
-            while items.next_element_seed(Single { rule, out, always: true })?.is_some() {}
+            let mut item = || items.next_element_seed(Single { rule, out, always: true, depth });
+            while item()?.is_some() {}
             return Ok(());
         }
         // Numbers stand packed.
@@ -181,16 +212,19 @@ struct Single<'a> {
     out: &'a mut Vec<u8>,
     /// Also if it is the default of its type.
     always: bool,
+    depth: usize,
 }
 
 impl<'de> DeserializeSeed<'de> for Single<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<(), D::Error> {
-        let Self { rule, out, always } = self;
+        let Self { rule, out, always, depth } = self;
         let (name, number) = (rule.name, rule.number);
         if let Shape::Object(message) = rule.shape {
-            return write::message(out, number, |out| Object { name, message, out }.deserialize(d));
+            return write::message(out, number, |out| {
+                Object { name, message, out, depth: depth + 1 }.deserialize(d)
+            });
         }
         if matches!(rule.shape, Shape::Text | Shape::Base64 | Shape::Hex) {
             return d.deserialize_option(Text { rule, out, always });
@@ -255,10 +289,30 @@ impl Text<'_> {
                 let bytes = bytes.map_err(|e| E::custom(format!("{name} is not base64: {e}")))?;
                 write::bytes(self.out, number, &bytes);
             }
+            _ if text.contains(&SURROGATE) => write::bytes(self.out, number, &whole_pairs(text)),
             _ => write::bytes(self.out, number, text),
         }
         Ok(())
     }
+}
+
+/// First byte of half a surrogate pair, and of some other characters.
+const SURROGATE: u8 = 0xed;
+
+/// `text` with U+FFFD for each half of a surrogate pair.
+fn whole_pairs(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, behind)) = rest.split_first() {
+        if let [SURROGATE, 0xa0..=0xbf, _, ..] = rest {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+            rest = &rest[3..];
+        } else {
+            out.push(byte);
+            rest = behind;
+        }
+    }
+    out
 }
 
 impl<'de> Visitor<'de> for Text<'_> {
@@ -269,6 +323,9 @@ impl<'de> Visitor<'de> for Text<'_> {
     }
 
     fn visit_none<E: serde_core::de::Error>(self) -> Result<(), E> {
+        if matches!(self.rule.shape, Shape::Hex | Shape::Base64) {
+            return Err(E::invalid_type(Unexpected::Other("null"), &self));
+        }
         self.write(&[])
     }
 
@@ -388,6 +445,11 @@ impl Visitor<'_> for Number {
                 let value: f64 = text.parse().map_err(|_| wrong())?;
                 Ok(Scalar::Fixed64(value.to_bits()))
             }
+            Shape::Uint32 | Shape::Fixed32 | Shape::Fixed64 | Shape::Uint64
+                if !text.bytes().all(|b| b.is_ascii_digit()) =>
+            {
+                Err(wrong())
+            }
             _ => self.of(text.parse().map_err(|_| wrong())?),
         }
     }
@@ -449,6 +511,8 @@ mod tests {
                 r#""flags":1.5"#,
                 "invalid type: floating point `1.5`, expected a whole number (flags)",
             ),
+            (r#""traceId":null"#, "invalid type: null, expected text (traceId)"),
+            (r#""startTimeUnixNano":"+5""#, "invalid type: string \"+5\", expected a whole number"),
             (r#""name":7"#, "invalid type: integer `7`, expected text (name)"),
             (r#""events":{}"#, "invalid type: map, expected a list (events)"),
             (
@@ -469,6 +533,36 @@ mod tests {
         let values = r#"{"arrayValue":{"values":["#.repeat(10_000);
         let attribute = format!(r#""attributes":[{{"key":"a","value":{values}"#);
         assert!(decoded(&span(&attribute)).is_err());
+    }
+
+    #[test]
+    fn values_nest_as_deep_as_the_sampler_takes_them_and_not_without_end() {
+        let nested = |levels: usize| {
+            let (open, close) = (r#"{"arrayValue":{"values":["#, "]}}");
+            let value = format!("{}{{}}{}", open.repeat(levels), close.repeat(levels));
+            decoded(&span(&format!(r#""attributes":[{{"key":"a","value":{value}}}]"#)))
+        };
+        assert!(nested(64).is_ok());
+        assert!(nested(90).is_ok());
+        assert!(nested(150).unwrap_err().starts_with("messages are nested too deeply"));
+        assert!(nested(100_000).is_err());
+        let unknown = format!(r#""x":{}{}"#, "[".repeat(100_000), "]".repeat(100_000));
+        assert!(decoded(&span(&unknown)).is_ok(), "it is passed over");
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_replaced() {
+        let text = decoded(&span(r#""name":"a\ud800b\ud83d\ude00퟿""#)).unwrap();
+        assert!(text.ends_with("a\u{fffd}b\u{1f600}\u{d7ff}".as_bytes()), "{text:?}");
+    }
+
+    #[test]
+    fn what_stands_behind_a_request_is_looked_at_only_on_demand() {
+        for text in ["{} {}", "{}x"] {
+            let (signal, text) = (Signal::Traces, text.as_bytes());
+            assert!(decode(signal, text, &mut Vec::new()).is_err());
+            assert!(decode_first(signal, text, &mut Vec::new()).is_ok());
+        }
     }
 
     #[test]

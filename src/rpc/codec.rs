@@ -284,6 +284,10 @@ fn unzlib(message: &[u8], bytes_max: usize) -> Result<Vec<u8>, Error> {
 }
 
 fn unzstd(message: &[u8], bytes_max: usize) -> Result<Vec<u8>, Error> {
+    // No frame at all is an empty stream.
+    if message.is_empty() {
+        return Ok(Vec::new());
+    }
     let size = zstd::zstd_safe::get_frame_content_size(message).map_err(|_| Error::Corrupt)?;
     if let Some(size) = size.and_then(|s| usize::try_from(s).ok()) {
         if size > bytes_max {
