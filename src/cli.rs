@@ -260,7 +260,20 @@ pub fn inspect(inspection: &Inspection) -> ExitCode {
 /// The exit code, after the errors were written.
 pub fn load(request: &Request) -> Result<Loaded, ExitCode> {
     let env = |name: &str| std::env::var(name).ok();
-    match config::load(request, &env, &Machine::read()) {
+    tell(config::load(request, &env, &Machine::read()))
+}
+
+/// The same for what opens no socket, so that certificates and keys may be missing.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_unplugged(request: &Request) -> Result<Loaded, ExitCode> {
+    let env = |name: &str| std::env::var(name).ok();
+    tell(config::load_unplugged(request, &env, &Machine::read()))
+}
+
+fn tell(loaded: Result<Loaded, config::Report>) -> Result<Loaded, ExitCode> {
+    match loaded {
         Ok(loaded) => {
             for notice in loaded.notices.iter().filter(|n| n.severity == Severity::Warning) {
                 eprintln!("{notice}");

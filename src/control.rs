@@ -5,21 +5,23 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::config::Plan;
 use crate::config::plan::ExporterKind;
-use crate::net::listener;
+use crate::net::listener::{self, Address, Listener, SocketFile};
+use crate::net::socket::Accepted;
+use crate::net::tls::Reload;
 use crate::router::core::{self as router_core, Blueprint, Entrance, Message, Sampling};
 use crate::router::snapshot::Snapshot;
+use crate::router::trust::{self, Trust, Watched};
 use crate::runtime::executor::{self, Seat};
 use crate::runtime::lease::Limit;
 use crate::runtime::mailbox::{Sender, mailbox};
@@ -62,6 +64,8 @@ pub enum StartError {
         /// Why.
         cause: listener::Error,
     },
+    /// A receiver or exporter has no TLS that it could use.
+    Tls(trust::Fault),
     /// A `file` exporter cannot open its file.
     File {
         /// Component id.
@@ -86,6 +90,7 @@ impl fmt::Display for StartError {
                     "cannot start pipelines: failed to start \"{receiver}\" receiver: {cause}"
                 )
             }
+            Self::Tls(fault) => write!(f, "cannot start pipelines: {fault}"),
             Self::File { exporter, path, cause } => write!(
                 f,
                 "cannot start pipelines: failed to start \"{exporter}\" exporter: open {path}: \
@@ -132,7 +137,7 @@ impl Core {
 pub struct Running {
     plan: Arc<Plan>,
     cores: Vec<Core>,
-    addresses: Vec<(Entrance, SocketAddr)>,
+    addresses: Vec<(Entrance, Address)>,
     limits: Arc<Limits>,
     memory: Arc<Limit>,
     files: Vec<file::Writer>,
@@ -147,6 +152,7 @@ impl Running {
     pub async fn start(plan: Arc<Plan>) -> Result<Self, StartError> {
         preflight::check().map_err(StartError::Refused)?;
         let seats = cores::choose(&plan.engine).map_err(StartError::Cores)?;
+        let trust = Arc::new(Trust::load(&plan).map_err(StartError::Tls)?);
         let listeners = listen(&plan)?;
         let limits = Arc::new(Limits::default());
         let memory = Limit::new(plan.engine.hard_bytes);
@@ -158,6 +164,7 @@ impl Running {
         let (files, sinks) = open_files(&plan)?;
         let blueprint = Blueprint {
             rings,
+            trust: Arc::clone(&trust),
             files: sinks,
             plan: Arc::clone(&plan),
             limits: Arc::clone(&limits),
@@ -179,9 +186,12 @@ impl Running {
         let mut addresses = Vec::new();
         for (at, (entrance, socket)) in listeners.into_iter().enumerate() {
             let broken = |e: std::io::Error| StartError::Core(e.to_string());
-            addresses.push((entrance, socket.local_addr().map_err(broken)?));
-            let socket = TcpListener::from_std(socket).map_err(broken)?;
+            addresses.push((entrance, socket.address().map_err(broken)?));
+            let socket = Socket::new(socket).map_err(broken)?;
             tasks.spawn(accept(socket, at, doors.clone()));
+        }
+        for watched in trust.watched(&plan) {
+            tasks.spawn(watch_files(watched));
         }
         tasks.spawn(watch_busy(cores.iter().map(|c| (c.tid, Arc::clone(&c.load))).collect()));
         let tasks = RefCell::new(tasks);
@@ -190,7 +200,7 @@ impl Running {
 
     /// Where connections come in, with the ports that were really bound.
     #[must_use]
-    pub fn addresses(&self) -> &[(Entrance, SocketAddr)] {
+    pub fn addresses(&self) -> &[(Entrance, Address)] {
         &self.addresses
     }
 
@@ -317,19 +327,16 @@ fn arriving_bytes(hard_bytes: u64) -> u64 {
     (hard_bytes / 16).clamp(ARRIVING_BYTES_MIN, ARRIVING_BYTES_MAX)
 }
 
-fn listen(plan: &Plan) -> Result<Vec<(Entrance, std::net::TcpListener)>, StartError> {
+fn listen(plan: &Plan) -> Result<Vec<(Entrance, Listener)>, StartError> {
     let mut all = Vec::new();
     for entrance in router_core::entrances(plan) {
-        let (receiver, endpoint) = match entrance {
-            Entrance::Grpc(at) => {
-                (&plan.receivers[at], plan.receivers[at].grpc.as_ref().map(|o| &o.endpoint))
-            }
-            Entrance::Http(at) => {
-                (&plan.receivers[at], plan.receivers[at].http.as_ref().map(|o| &o.endpoint))
-            }
+        let receiver = &plan.receivers[entrance.receiver()];
+        let place = match entrance {
+            Entrance::Grpc(_) => receiver.grpc.as_ref().map(|o| (&o.endpoint, o.transport)),
+            Entrance::Http(_) => receiver.http.as_ref().map(|o| (&o.endpoint, o.transport)),
         };
-        let endpoint = endpoint.expect("an entrance has options");
-        let socket = listener::listen(endpoint)
+        let (endpoint, transport) = place.expect("an entrance has options");
+        let socket = listener::listen(endpoint, transport)
             .map_err(|cause| StartError::Listen { receiver: receiver.id.clone(), cause })?;
         all.push((entrance, socket));
     }
@@ -369,19 +376,64 @@ async fn start_core(
     }
 }
 
+/// A listener as the control thread's executor has it.
+enum Socket {
+    Tcp(TcpListener),
+    Unix { socket: UnixListener, _file: SocketFile },
+}
+
+impl Socket {
+    fn new(listener: Listener) -> std::io::Result<Self> {
+        Ok(match listener {
+            Listener::Tcp(socket) => Self::Tcp(TcpListener::from_std(socket)?),
+            Listener::Unix(socket, file) => {
+                Self::Unix { socket: UnixListener::from_std(socket)?, _file: file }
+            }
+        })
+    }
+
+    async fn accept(&self) -> std::io::Result<Accepted> {
+        match self {
+            Self::Tcp(socket) => Ok(socket.accept().await?.0.into_std()?.into()),
+            Self::Unix { socket, .. } => Ok(socket.accept().await?.0.into_std()?.into()),
+        }
+    }
+}
+
+/// Looks at certificates and keys again and again, and says what came of it.
+async fn watch_files(watched: Watched) {
+    loop {
+        tokio::time::sleep(watched.interval).await;
+        let Watched { kind, component, .. } = &watched;
+        match watched.look(clock::wall()) {
+            Reload::Same => {}
+            Reload::Done => tracing::info!(
+                otelcol.component.id = %component,
+                otelcol.component.kind = kind,
+                "The certificates were reloaded."
+            ),
+            Reload::Kept(e) => tracing::error!(
+                otelcol.component.id = %component,
+                otelcol.component.kind = kind,
+                error = %e,
+                "The certificates cannot be reloaded. The old ones stay in use."
+            ),
+        }
+    }
+}
+
 /// Hands each connection to the core with the lowest busy share, then the fewest connections.
 /// Connections live long, so this is where skew is avoided or made.
-async fn accept(listener: TcpListener, at: usize, cores: Vec<Doorway>) {
+async fn accept(listener: Socket, at: usize, cores: Vec<Doorway>) {
     loop {
         let socket = match listener.accept().await {
-            Ok((socket, _)) => socket,
+            Ok(socket) => socket,
             Err(e) => {
                 tracing::warn!("A connection cannot be accepted: {e}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let Ok(socket) = socket.into_std() else { continue };
         let least = |load: &Load| {
             // Tenths of the tick: differences below are noise.
             (load.busy_nanos.load(Relaxed) / 100_000_000, load.connections.load(Relaxed))

@@ -21,6 +21,7 @@ use tokio::time::{Instant as Tick, MissedTickBehavior};
 use crate::config;
 use crate::control::StartError;
 use crate::net::listener;
+use crate::net::options::Transport;
 use crate::runtime::{self, clock, cores};
 use crate::telemetry::log::Log;
 
@@ -130,7 +131,7 @@ async fn show(options: Options) -> Result<bool, Failure> {
     let cpus = cores::choose(&runtime::Options::default()).map_err(Failure::Cores)?.len();
     let rate = options.rate.map_or_else(|| (RATE_PER_CPU * cpus as f64).min(RATE_MAX), f64::from);
     let sockets: Vec<_> = (0..SAMPLERS)
-        .map(|_| listener::listen("127.0.0.1:0").map_err(Failure::Listen))
+        .map(|_| listener::listen_tcp("127.0.0.1:0", Transport::Tcp).map_err(Failure::Listen))
         .collect::<Result<_, _>>()?;
     let stores: Vec<String> = sockets
         .iter()

@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         Command::Inspect(inspection) => cli::inspect(&inspection),
         Command::Demo { duration, rate } => demo::run(demo::Options { duration, rate }),
         Command::Test(files) => policy_test::run(&files),
-        Command::Replay(options) => match cli::load(&options.config) {
+        Command::Replay(options) => match cli::load_unplugged(&options.config) {
             Ok(loaded) => replay::run(&loaded.plan, &options),
             Err(code) => code,
         },

@@ -35,6 +35,7 @@ pub mod core;
 pub mod debug;
 mod kept;
 pub mod snapshot;
+pub mod trust;
 
 use snapshot::{Received, Snapshot};
 

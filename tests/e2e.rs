@@ -36,6 +36,8 @@ mod refusals;
 mod sampling;
 #[path = "e2e/signals.rs"]
 mod signals;
+#[path = "e2e/tls.rs"]
+mod tls;
 
 use std::time::Duration;
 

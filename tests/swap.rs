@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tracemill::net::{Stream, listener};
+use tracemill::net::{self, Stream, listener};
 use tracemill::otlp::{Signal, items};
 use tracemill::route::{Generation, Key, Ring};
 use tracemill::router::{Exits, Inlet, Router, Rules, Way};
@@ -86,8 +86,13 @@ fn router(names: &[String]) -> Rc<Router> {
         ack_wait: Duration::from_millis(50),
     };
     let options = Options { compression: Codec::None, ..Options::default() };
-    let recipe =
-        Recipe { exporter: "load_balancing".into(), options, outer_queue: None, is_fed: false };
+    let recipe = Recipe {
+        exporter: "load_balancing".into(),
+        options,
+        tls: None,
+        outer_queue: None,
+        is_fed: false,
+    };
     let ring = Arc::new(Ring::new(Generation::V3, names));
     let outlets = vec![Outlet::balancer(recipe, ring, [Some(Key::TraceId), None, None], &site)];
     let exits = Exits { outlets: vec![0], ..Exits::default() };
@@ -109,7 +114,8 @@ async fn until(what: &str, done: impl Fn() -> bool) {
 
 async fn what_waits_goes_to_the_new_owners() {
     // Nobody listens on the first two once their sockets are gone.
-    let free = |_| listener::listen("127.0.0.1:0").expect("a free port");
+    let free =
+        |_| listener::listen_tcp("127.0.0.1:0", net::options::Transport::Tcp).expect("a free port");
     let dead: Vec<String> =
         [0, 1].map(free).iter().map(|s| s.local_addr().expect("bound").to_string()).collect();
     let live = [2, 3].map(free);

@@ -93,9 +93,9 @@ const ROOMS: &[(&str, Kind, &[&str])] = &[
     ("sampler", Rim, &["runtime", "sample", "route", "otlp", "telemetry", "time"]),
     // beside the building: workloads for tests, benches and the demo
     ("testing", Rim, &["sample", "route", "otlp", "time"]),
-    ("config", Rim, &["upstream", "rpc", "runtime", "sample", "route", "otlp", "telemetry"]),
+    ("config", Rim, &["upstream", "rpc", "net", "runtime", "sample", "route", "otlp", "telemetry"]),
     // rooms that speak to the world
-    ("upstream", Rim, &["rpc", "runtime", "route", "otlp", "telemetry", "time"]),
+    ("upstream", Rim, &["rpc", "net", "runtime", "route", "otlp", "telemetry", "time"]),
     ("rpc", Rim, &["net", "runtime", "time"]),
     ("net", Rim, &[]),
     ("runtime", Rim, &["time"]),
@@ -126,6 +126,8 @@ const PURE_FILES: &[&str] = &[
     "upstream/queue/failure.rs",
     "upstream/replies.rs",
     "upstream/stats.rs",
+    "net/options.rs",
+    "net/tls/options.rs",
     "rpc/codec.rs",
     "rpc/cors.rs",
     "rpc/frame.rs",
@@ -147,6 +149,11 @@ const PLAIN_FILES: &[&str] = &["runtime/lease.rs", "telemetry/names.rs"];
 const CRATES: &[(&str, &[&str])] = &[
     ("glommio", &["net/", "runtime/"]),
     ("h2", &["rpc/"]),
+    ("rustls", &["net/tls/"]),
+    ("webpki", &["net/tls/"]),
+    ("x509_parser", &["net/tls/"]),
+    ("rustls_native_certs", &["net/tls/"]),
+    ("arc_swap", &["net/tls/"]),
     ("hyper", &["rpc/", "telemetry/http.rs"]),
     ("http_body_util", &["rpc/", "telemetry/http.rs"]),
     ("saphyr_parser", &["config/"]),

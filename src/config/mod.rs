@@ -7,8 +7,8 @@
 //! A configuration that runs on the collector means the same here, or is refused with its line: it
 //! is never half understood. Errors are gathered, so that one run shows all of them. What the
 //! collector only finds at start (ports, addresses) is found here. Old forms are accepted with the
-//! new form written out. The loader reads files and nothing else: it opens no socket and resolves
-//! no name.
+//! new form written out. The loader reads files, certificates among them, and nothing else: it
+//! opens no socket and resolves no name.
 
 pub mod assemble;
 pub mod components;
@@ -64,7 +64,29 @@ pub struct Loaded {
 /// # Errors
 /// Everything that is wrong with it, and the warnings that came along.
 pub fn load(request: &Request, env: Env<'_>, machine: &Machine) -> Result<Loaded, Report> {
+    load_with(Log::default(), request, env, machine)
+}
+
+/// The same for what opens no socket: certificates and keys may be missing.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_unplugged(
+    request: &Request,
+    env: Env<'_>,
+    machine: &Machine,
+) -> Result<Loaded, Report> {
     let mut log = Log::default();
+    log.leave_files();
+    load_with(log, request, env, machine)
+}
+
+fn load_with(
+    mut log: Log,
+    request: &Request,
+    env: Env<'_>,
+    machine: &Machine,
+) -> Result<Loaded, Report> {
     let gates = gates::read(&request.feature_gates, &mut log);
     let Some(map) = source::merged(request, env, &mut log) else {
         return Err(Report { notices: log.into_notices() });

@@ -59,6 +59,7 @@ pub struct Report {
 pub struct Log {
     sources: Vec<Source>,
     notices: RefCell<Vec<Notice>>,
+    leaves_files: bool,
 }
 
 /// Where text came from.
@@ -71,6 +72,17 @@ pub struct Source {
 }
 
 impl Log {
+    /// Certificates and keys are not looked at: nothing is going to run with them.
+    pub fn leave_files(&mut self) {
+        self.leaves_files = true;
+    }
+
+    /// Whether certificates and keys are looked at.
+    #[must_use]
+    pub const fn reads_files(&self) -> bool {
+        !self.leaves_files
+    }
+
     /// Adds a source and returns its number.
     pub fn add_source(&mut self, name: impl Into<String>, has_lines: bool) -> u16 {
         let name = name.into();

@@ -290,9 +290,9 @@ async fn client(core: Rc<Core>, target: SocketAddr, number: u64) {
 /// One client from its connection to its last answer.
 async fn converse(core: &Core, target: SocketAddr, number: u64) -> Result<(), String> {
     let target = target.to_string();
-    let template = Template::new(&target, Codec::None, TIMEOUT, "tracemill-demo", &[])
+    let template = Template::new(("http", &target), Codec::None, TIMEOUT, "tracemill-demo", &[])
         .map_err(|e| format!("bad header {}", e.0))?;
-    let opened = Connection::open(&target, 0, TIMEOUT, template, None).await;
+    let opened = Connection::open(&target, 0, TIMEOUT, None, template, None).await;
     let mut connection = opened.map_err(|e| format!("{target}: {e}"))?;
     let mut flights: Vec<(u32, Flight)> = Vec::new();
     let (mut next, mut key) = (number, 0u32);

@@ -87,7 +87,7 @@ impl Nodes {
 
     /// Where the router takes traces.
     pub(super) fn entrance(&self) -> std::net::SocketAddr {
-        self.router.addresses()[0].1
+        self.router.addresses()[0].1.tcp().expect("the demonstration uses TCP")
     }
 
     /// How the process logs: as the router is configured.

@@ -1,9 +1,12 @@
 //! Sockets: listening, and a stream whose reads land in page-aligned buffers of the core and whose
-//! writes leave together.
+//! writes leave together; TLS is an arm of it.
 
 pub mod buffer;
 pub mod dial;
 pub mod listener;
+pub mod options;
+pub mod socket;
 pub mod stream;
+pub mod tls;
 
 pub use stream::Stream;

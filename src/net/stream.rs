@@ -1,45 +1,50 @@
-//! A TCP stream as h2 and hyper want it, with the two properties that they lack (feasibility B, F):
+//! A stream as h2 and hyper want it, with the two properties that they lack (feasibility B, F):
 //!
 //! - **Reads** go to a page-aligned buffer of the core, 256 KiB at a time, and are handed on from
 //!   there: one system call for many frames.
 //! - **Writes** gather. A flush of the layer above does nothing; the owner calls [`Stream::drain`]
 //!   once per wake-up, and everything leaves in one system call.
 //!
+//! Under it is TCP or a unix socket. With TLS ([`super::tls`]) reads are opened in that buffer, and
+//! what was gathered is sealed when it is drained; the layer above sees no difference.
+//!
 //! A clone is the same stream: the layer above owns one, the connection's loop another.
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpStream as StdStream};
-use std::os::fd::{FromRawFd, IntoRawFd};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::io::{AsyncRead as _, AsyncWrite as _};
-use glommio::net::TcpStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::buffer::Buffer;
+use super::socket::{Accepted, Socket};
+use super::tls::Protocol;
+use super::tls::session::Session;
 
 /// Bytes gathered before the layer above is held back.
 const GATHER_BYTES_MAX: usize = 1 << 20;
 /// A drained gather buffer larger than this is freed, so that idle connections stay small.
 const GATHER_BYTES_KEPT: usize = 4 << 10;
 
-/// One TCP connection of this core.
+/// One connection of this core.
 #[derive(Clone, Debug)]
 pub struct Stream(Rc<RefCell<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
-    tcp: TcpStream,
+    socket: Socket,
+    tls: Option<Box<Session>>,
     unread: Option<Unread>,
     out: Vec<u8>,
     /// How much of `out` the kernel has.
     sent: usize,
-    bytes_in: u64,
-    bytes_out: u64,
+    /// Read and written so far.
+    bytes: (u64, u64),
 }
 
 #[derive(Debug)]
@@ -54,13 +59,8 @@ impl Stream {
     ///
     /// # Errors
     /// If the socket refuses an option.
-    #[expect(unsafe_code, reason = "glommio adopts foreign sockets only by descriptor")]
-    pub fn adopt(socket: StdStream) -> io::Result<Self> {
-        socket.set_nodelay(true)?;
-        // SAFETY: `into_raw_fd` gives up ownership, so the descriptor is open and has no other
-        // owner; it is a TCP socket.
-        let tcp = unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) };
-        Ok(Self::new(tcp))
+    pub fn adopt(socket: impl Into<Accepted>) -> io::Result<Self> {
+        Ok(Self::new(Socket::adopt(socket.into())?))
     }
 
     /// Connects.
@@ -68,15 +68,56 @@ impl Stream {
     /// # Errors
     /// As the OS says; `TimedOut` after `timeout`.
     pub async fn connect(address: SocketAddr, timeout: Duration) -> io::Result<Self> {
-        let tcp = TcpStream::connect_timeout(address, timeout).await.map_err(io::Error::from)?;
-        tcp.set_nodelay(true).map_err(io::Error::from)?;
-        Ok(Self::new(tcp))
+        Ok(Self::new(Socket::connect(address, timeout).await?))
     }
 
-    fn new(tcp: TcpStream) -> Self {
-        let inner =
-            Inner { tcp, unread: None, out: Vec::new(), sent: 0, bytes_in: 0, bytes_out: 0 };
+    /// Connects to a unix socket.
+    ///
+    /// # Errors
+    /// As the OS says.
+    pub async fn connect_unix(path: &Path) -> io::Result<Self> {
+        Ok(Self::new(Socket::connect_unix(path).await?))
+    }
+
+    fn new(socket: Socket) -> Self {
+        let (unread, out, tls) = (None, Vec::new(), None);
+        let inner = Inner { socket, tls, unread, out, sent: 0, bytes: (0, 0) };
         Self(Rc::new(RefCell::new(inner)))
+    }
+
+    /// From now on nothing is read or written but in this session.
+    pub(super) fn seal_with(&self, session: Session) {
+        self.0.borrow_mut().tls = Some(Box::new(session));
+    }
+
+    /// Moves the handshake on.
+    pub(super) fn shake(
+        &self,
+        cx: &mut Context<'_>,
+        may_work: impl FnMut(&mut Context<'_>) -> bool,
+    ) -> Poll<io::Result<()>> {
+        let Inner { socket, tls, bytes, .. } = &mut *self.0.borrow_mut();
+        let tls = tls.as_mut().expect("a handshake has its session");
+        tls.shake(socket, cx, bytes, may_work)
+    }
+
+    /// What both sides of a TLS connection agreed to speak (ALPN); `None` without TLS, or if the
+    /// peer named nothing.
+    #[must_use]
+    pub fn protocol(&self) -> Option<Protocol> {
+        self.0.borrow().tls.as_ref()?.protocol()
+    }
+
+    /// Whether this is TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.0.borrow().tls.is_some()
+    }
+
+    /// Whether this is TLS, and took up an earlier session.
+    #[must_use]
+    pub fn is_resumed(&self) -> bool {
+        self.0.borrow().tls.as_ref().is_some_and(|tls| tls.is_resumed())
     }
 
     /// Gives the kernel what was gathered. Pending means that it did not take all; the task is
@@ -88,22 +129,25 @@ impl Stream {
         self.0.borrow_mut().drain(cx)
     }
 
-    /// Bytes received and sent so far.
+    /// Bytes received and sent so far, as they are on the wire.
     #[must_use]
     pub fn bytes(&self) -> (u64, u64) {
-        let inner = self.0.borrow();
-        (inner.bytes_in, inner.bytes_out)
+        self.0.borrow().bytes
     }
 }
 
 impl Inner {
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(tls) = &mut self.tls {
+            let Self { socket, out, sent, bytes, .. } = self;
+            ready!(tls.drain(socket, cx, out, sent, &mut bytes.1))?;
+        }
         while self.sent < self.out.len() {
-            match Pin::new(&mut self.tcp).poll_write(cx, &self.out[self.sent..]) {
+            match self.socket.poll_write(cx, &self.out[self.sent..]) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(n)) => {
                     self.sent += n;
-                    self.bytes_out += n as u64;
+                    self.bytes.1 += n as u64;
                 }
                 Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
                 Poll::Pending => return Poll::Pending,
@@ -132,11 +176,14 @@ impl Inner {
     }
 
     fn read(&mut self, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(tls) = &mut self.tls {
+            return tls.read(&mut self.socket, cx, to, &mut self.bytes.0);
+        }
         if self.unread.is_none() {
             let mut buffer = Buffer::take();
-            match Pin::new(&mut self.tcp).poll_read(cx, buffer.bytes_mut()) {
+            match self.socket.poll_read(cx, buffer.bytes_mut()) {
                 Poll::Ready(Ok(end)) if end > 0 => {
-                    self.bytes_in += end as u64;
+                    self.bytes.0 += end as u64;
                     self.unread = Some(Unread { buffer, start: 0, end });
                 }
                 other => {
@@ -202,13 +249,13 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut inner = self.0.borrow_mut();
-        match inner.drain(cx) {
-            Poll::Ready(Ok(())) => {
-                // The peer may have gone first; there is nothing left to do about it.
-                let _ = inner.tcp.poll_shutdown(cx, Shutdown::Write);
-                Poll::Ready(Ok(()))
-            }
-            other => other,
+        ready!(inner.drain(cx))?;
+        // The peer may have gone first; there is nothing left to do about it.
+        if let Some(tls) = &mut inner.tls {
+            tls.say_goodbye();
         }
+        let _ = inner.drain(cx);
+        let _ = inner.socket.poll_shutdown(cx);
+        Poll::Ready(Ok(()))
     }
 }

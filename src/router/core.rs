@@ -3,7 +3,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::net::TcpStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -13,10 +12,13 @@ use tokio::sync::oneshot;
 use super::debug::Sink;
 use super::kept::Kept;
 use super::snapshot::Snapshot;
+use super::trust::Trust;
 use super::{Exits, Inlet, Router, Rules, Way};
 use crate::config::Plan;
 use crate::config::plan::{ExporterKind, LoadBalancing, Pipeline};
 use crate::net::Stream;
+use crate::net::socket::Accepted;
+use crate::net::tls::{self, Protocol as Alpn, ServerTls};
 use crate::otlp::Signal;
 use crate::route::Ring;
 use crate::rpc::grpc_server::{self, Server};
@@ -30,6 +32,7 @@ use crate::runtime::gate::Gate;
 use crate::runtime::lease::{Lease, Limit, Purse};
 use crate::runtime::mailbox::Receiver;
 use crate::runtime::mesh::{Mesh, Port};
+use crate::runtime::timer::Timeout;
 use crate::sample::policy::Limiters;
 use crate::sample::{Census, Program, Setup, Shard};
 use crate::sampler::{self, Parcel, Parts, Sampler};
@@ -49,7 +52,7 @@ pub enum Message {
     /// A client connected.
     Connection {
         /// Its socket.
-        socket: TcpStream,
+        socket: Accepted,
         /// Position of the listener in [`entrances`].
         listener: usize,
     },
@@ -81,6 +84,8 @@ pub struct Blueprint {
     pub memory: Arc<Limit>,
     /// Memory for messages that are still arriving, besides [`Self::memory`].
     pub arriving: Arc<Limit>,
+    /// TLS of entrances and exporters.
+    pub trust: Arc<Trust>,
     /// Ways to the file of each exporter that has one.
     pub files: Vec<Option<file::Sink>>,
     /// Drawn anew for each process, so that nobody can choose ids that collide.
@@ -156,7 +161,13 @@ pub fn entrances(plan: &Plan) -> Vec<Entrance> {
     .collect()
 }
 
-enum Door {
+struct Door {
+    server: AnyServer,
+    tls: Option<ServerTls>,
+}
+
+#[derive(Clone)]
+enum AnyServer {
     Grpc(Rc<Server<Inlet>>),
     Http(Rc<HttpServer<Inlet>>),
 }
@@ -255,7 +266,10 @@ const IDLE_LOOK: std::time::Duration = std::time::Duration::from_millis(20);
 /// has seen it would be taken and then dropped.
 const LEAVE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
 
-fn enter(door: &Door, socket: TcpStream, load: Arc<AtomicUsize>) {
+/// Longest time for a handshake; a peer that says nothing is closed then.
+const HANDSHAKE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+fn enter(door: &Door, socket: Accepted, load: Arc<AtomicUsize>) {
     let stream = match Stream::adopt(socket) {
         Ok(stream) => stream,
         Err(e) => {
@@ -263,13 +277,40 @@ fn enter(door: &Door, socket: TcpStream, load: Arc<AtomicUsize>) {
             return tracing::debug!("A client left before it was served: {e}");
         }
     };
-    match door {
-        Door::Grpc(server) => serve(grpc_server::serve(stream, Rc::clone(server)), load),
-        Door::Http(server) => serve(http_server::serve(stream, Rc::clone(server)), load),
+    let server = door.server.clone();
+    match door.tls.clone() {
+        None => serve(stream, server, load),
+        Some(tls) => executor::detach(async move {
+            let shaken = Timeout::new(HANDSHAKE_TIMEOUT, tls::accept(stream, &tls)).await;
+            let refused = match shaken {
+                Some(Ok(stream)) if server.may_speak(&stream) => {
+                    return serve(stream, server, load);
+                }
+                Some(Ok(_)) => "the client names no protocol (ALPN), which gRPC asks for".into(),
+                Some(Err(e)) => e.to_string(),
+                None => "it took too long".to_owned(),
+            };
+            load.fetch_sub(1, Relaxed);
+            tracing::debug!("A TLS handshake failed: {refused}.");
+        }),
     }
 }
 
-fn serve(connection: impl Future<Output = Result<(), Lost>> + 'static, load: Arc<AtomicUsize>) {
+impl AnyServer {
+    /// As grpc-go, gRPC refuses a client that has not agreed on HTTP/2.
+    fn may_speak(&self, stream: &Stream) -> bool {
+        matches!(self, Self::Http(_)) || stream.protocol() == Some(Alpn::Http2)
+    }
+}
+
+fn serve(stream: Stream, server: AnyServer, load: Arc<AtomicUsize>) {
+    match server {
+        AnyServer::Grpc(server) => attend(grpc_server::serve(stream, server), load),
+        AnyServer::Http(server) => attend(http_server::serve(stream, server), load),
+    }
+}
+
+fn attend(connection: impl Future<Output = Result<(), Lost>> + 'static, load: Arc<AtomicUsize>) {
     executor::detach(async move {
         if let Err(e) = connection.await {
             tracing::debug!("A connection ended: {e}");
@@ -286,8 +327,8 @@ fn doors(
     connections: &Rc<Cell<usize>>,
 ) -> Vec<Door> {
     let plan = &blueprint.plan;
-    let door = |entrance| match entrance {
-        Entrance::Grpc(at) => Door::Grpc(Rc::new(Server {
+    let server = |entrance| match entrance {
+        Entrance::Grpc(at) => AnyServer::Grpc(Rc::new(Server {
             service: Inlet { router: Rc::clone(router), way: at },
             options: plan.receivers[at].grpc.clone().expect("it has an entrance"),
             memory: arriving.clone(),
@@ -295,7 +336,7 @@ fn doors(
             drain: drain.clone(),
             connections: Rc::clone(connections),
         })),
-        Entrance::Http(at) => Door::Http(Rc::new(HttpServer {
+        Entrance::Http(at) => AnyServer::Http(Rc::new(HttpServer {
             service: Inlet { router: Rc::clone(router), way: at },
             options: plan.receivers[at].http.clone().expect("it has an entrance"),
             memory: arriving.clone(),
@@ -303,7 +344,9 @@ fn doors(
             connections: Rc::clone(connections),
         })),
     };
-    entrances(plan).into_iter().map(door).collect()
+    let door =
+        |(entrance, tls): (_, &Option<_>)| Door { server: server(entrance), tls: tls.clone() };
+    entrances(plan).into_iter().zip(&blueprint.trust.servers).map(door).collect()
 }
 
 fn router(blueprint: &Blueprint, core: usize, memory: Purse) -> Router {
@@ -344,6 +387,7 @@ fn outlet(blueprint: &Blueprint, at: usize, site: &Site) -> Outlet {
         ExporterKind::LoadBalancing(balancing) => {
             let mut recipe = balancing_recipe(&exporter.id, balancing);
             recipe.is_fed = is_fed;
+            recipe.tls = blueprint.trust.clients[at].clone();
             cap(&mut recipe, items_max);
             gather(&mut recipe, &blueprint.plan, at);
             let ring = blueprint.rings[at].clone().expect("a balancer has a first ring");
@@ -358,7 +402,8 @@ fn outlet(blueprint: &Blueprint, at: usize, site: &Site) -> Outlet {
         ExporterKind::OtlpGrpc { endpoint, options } => {
             let options = (**options).clone();
             let exporter = exporter.id.clone();
-            let mut recipe = Recipe { exporter, options, outer_queue: None, is_fed };
+            let tls = blueprint.trust.clients[at].clone();
+            let mut recipe = Recipe { exporter, options, tls, outer_queue: None, is_fed };
             cap(&mut recipe, items_max);
             gather(&mut recipe, &blueprint.plan, at);
             Outlet::single(&recipe, endpoint, site)
@@ -367,7 +412,8 @@ fn outlet(blueprint: &Blueprint, at: usize, site: &Site) -> Outlet {
             let mut options = (**options).clone();
             through_proxies(&mut options, endpoints);
             let exporter = exporter.id.clone();
-            let mut recipe = Recipe { exporter, options, outer_queue: None, is_fed };
+            let tls = blueprint.trust.clients[at].clone();
+            let mut recipe = Recipe { exporter, options, tls, outer_queue: None, is_fed };
             cap(&mut recipe, items_max);
             gather(&mut recipe, &blueprint.plan, at);
             Outlet::by_signal(&recipe, endpoints, site)
@@ -397,7 +443,8 @@ fn through_proxies(options: &mut upstream::Options, endpoints: &[String; 3]) {
 fn balancing_recipe(id: &str, balancing: &LoadBalancing) -> Recipe {
     let mut options = balancing.template.clone();
     options.retry = options.retry.or(balancing.retry);
-    Recipe { exporter: id.to_owned(), options, outer_queue: balancing.queue, is_fed: false }
+    let (exporter, outer_queue) = (id.to_owned(), balancing.queue);
+    Recipe { exporter, options, tls: None, outer_queue, is_fed: false }
 }
 
 /// `batch` behind a sampler gathers, if all that the exporter gets comes through one; of several

@@ -20,6 +20,7 @@ use super::codec::Codec;
 use super::frame::{self, PREFIX_BYTES, Prefix};
 use super::lost::Lost;
 use super::status::{Code, Status};
+use crate::net::tls::ClientTls;
 use crate::net::{Stream, dial};
 use crate::runtime::timer::Timeout;
 use crate::time::Instant;
@@ -38,6 +39,7 @@ const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-en
 /// The same for every call of a connection: its headers.
 #[derive(Clone, Debug)]
 pub struct Template {
+    scheme: &'static str,
     authority: String,
     headers: HeaderMap,
 }
@@ -47,12 +49,12 @@ pub struct Template {
 pub struct BadHeader(pub String);
 
 impl Template {
-    /// Headers of calls to `authority`, in `codec`.
+    /// Headers of calls to `authority` over `scheme` (`http` or `https`), in `codec`.
     ///
     /// # Errors
     /// Names the header that cannot be sent.
     pub fn new(
-        authority: &str,
+        (scheme, authority): (&'static str, &str),
         codec: Codec,
         timeout: Duration,
         user_agent: &str,
@@ -80,17 +82,17 @@ impl Template {
             headers.append(name, HeaderValue::from_str(value).map_err(|_| bad())?);
         }
         Uri::builder()
-            .scheme("http")
+            .scheme(scheme)
             .authority(authority)
             .path_and_query("/")
             .build()
             .map_err(|_| BadHeader(":authority".into()))?;
-        Ok(Self { authority: authority.to_owned(), headers })
+        Ok(Self { scheme, authority: authority.to_owned(), headers })
     }
 
     fn request(&self, path: &'static str) -> Request<()> {
         let uri = Uri::builder()
-            .scheme("http")
+            .scheme(self.scheme)
             .authority(self.authority.as_str())
             .path_and_query(path)
             .build()
@@ -166,7 +168,8 @@ struct ReplyBody {
 }
 
 impl Connection {
-    /// Connects to `host:port` and greets; of several addresses the `turn`-th first.
+    /// Connects to `host:port` or `unix:///path` and greets; of several addresses the `turn`-th
+    /// first.
     ///
     /// # Errors
     /// As the network or the peer says.
@@ -174,11 +177,12 @@ impl Connection {
         endpoint: &str,
         turn: usize,
         timeout: Duration,
+        tls: Option<&ClientTls>,
         template: Template,
         keepalive: Option<(Duration, Duration, bool)>,
     ) -> Result<Self, Lost> {
         let late = || io::Error::new(io::ErrorKind::TimedOut, "i/o timeout");
-        Timeout::new(timeout, Self::greet(endpoint, turn, timeout, template, keepalive))
+        Timeout::new(timeout, Self::greet(endpoint, turn, timeout, tls, template, keepalive))
             .await
             .unwrap_or_else(|| Err(late().into()))
     }
@@ -187,10 +191,11 @@ impl Connection {
         endpoint: &str,
         turn: usize,
         timeout: Duration,
+        tls: Option<&ClientTls>,
         template: Template,
         keepalive: Option<(Duration, Duration, bool)>,
     ) -> Result<Self, Lost> {
-        let stream = dial::dial(endpoint, turn, timeout).await?;
+        let stream = dial::dial(endpoint, turn, timeout, tls).await?;
         let mut handshake = pin!(
             client::Builder::new()
                 .initial_window_size(WINDOW_BYTES)

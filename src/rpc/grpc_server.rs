@@ -20,6 +20,7 @@ use h2::server::{Connection, SendResponse};
 use super::grpc_call;
 use super::lost::Lost;
 use super::options::{GrpcServerOptions, ServerKeepalive};
+use super::pulse::Pulse;
 use super::service::Service;
 use crate::net::Stream;
 use crate::runtime::clock;
@@ -85,12 +86,15 @@ pub async fn serve<S: Service>(stream: Stream, server: Rc<Server<S>>) -> Result<
     let window = server.window();
     let Some(mut h2) = greet(&stream, &server, window).await? else { return Ok(()) };
     let listener = server.drain.listen();
+    let keepalive = &server.options.keepalive;
     let mut life = Life::new(clock::now(), window);
+    let mut pulse = Pulse::new(keepalive, clock::now());
+    let mut ping_pong = h2.ping_pong();
     let mut alarm = Alarm::default();
     let mut calls = FuturesUnordered::new();
     poll_fn(|cx| {
         if !life.leaving && listener.poll(cx) {
-            life.leave(&mut h2, clock::now());
+            life.leave(&mut h2, clock::now(), Some(GOAWAY_GRACE));
         }
         loop {
             match accept(&mut h2, cx, |request, respond| {
@@ -112,12 +116,19 @@ pub async fn serve<S: Service>(stream: Stream, server: Rc<Server<S>>) -> Result<
         }
         life.fit_window(&mut h2, server.window());
         let now = clock::now();
-        let due = life.deadline(&server.options.keepalive, now, calls.is_empty());
-        if alarm.arm(now, due, cx) {
+        if pulse.poll(now, stream.bytes().0, ping_pong.as_mut(), cx) {
+            return Poll::Ready(Ok(()));
+        }
+        let due = life.deadline(keepalive, now, calls.is_empty());
+        if due.is_some_and(|due| due <= now) {
             if life.leaving {
                 return Poll::Ready(Ok(()));
             }
-            life.leave(&mut h2, now);
+            life.leave(&mut h2, now, life.grace(keepalive, now));
+            cx.waker().wake_by_ref();
+        }
+        let next = due.filter(|due| *due > now).into_iter().chain([pulse.deadline()]).min();
+        if alarm.arm(now, next, cx) {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
@@ -213,30 +224,47 @@ struct Life {
     idle_since: Option<Instant>,
     window: u32,
     leaving: bool,
-    gone_by: Instant,
+    /// When a peer that was told to leave loses the connection; `None` for never.
+    gone_by: Option<Instant>,
 }
 
 impl Life {
     fn new(now: Instant, window: u32) -> Self {
-        Self { born: now, idle_since: Some(now), window, leaving: false, gone_by: now }
+        Self { born: now, idle_since: Some(now), window, leaving: false, gone_by: None }
     }
 
     /// Sends GOAWAY; running calls may end within the grace.
-    fn leave(&mut self, h2: &mut Connection<Stream, Bytes>, now: Instant) {
+    fn leave(&mut self, h2: &mut Connection<Stream, Bytes>, now: Instant, grace: Option<Duration>) {
         h2.graceful_shutdown();
         self.leaving = true;
-        self.gone_by = now + GOAWAY_GRACE;
+        self.gone_by = grace.map(|grace| now + grace);
+    }
+
+    /// Time for running calls when we leave by ourselves. As in grpc-go, one that is not set is
+    /// endless, and an idle connection needs none.
+    fn grace(&self, k: &ServerKeepalive, now: Instant) -> Option<Duration> {
+        match self.age_max(k).is_some_and(|max| now >= self.born + max) {
+            true => k.connection_age_grace,
+            false => Some(GOAWAY_GRACE),
+        }
+    }
+
+    /// A tenth more or less for each connection, so that not all of them leave at once.
+    fn age_max(&self, k: &ServerKeepalive) -> Option<Duration> {
+        let max = k.connection_age_max?;
+        let drawn = self.born.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        Some(max.mul_f64(drawn as f64 / (1_u64 << 24) as f64 * 0.2 + 0.9))
     }
 
     /// When [`Self::leave`] is due by age or idleness, or the end of the grace.
     fn deadline(&mut self, k: &ServerKeepalive, now: Instant, idle: bool) -> Option<Instant> {
         if self.leaving {
-            return Some(self.gone_by);
+            return self.gone_by;
         }
         self.idle_since = idle.then(|| self.idle_since.unwrap_or(now));
         let by_idleness =
             k.connection_idle_max.zip(self.idle_since).map(|(max, since)| since + max);
-        let by_age = k.connection_age_max.map(|max| self.born + max);
+        let by_age = self.age_max(k).map(|max| self.born + max);
         by_idleness.into_iter().chain(by_age).min()
     }
 

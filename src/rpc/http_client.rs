@@ -361,7 +361,7 @@ impl Line {
     async fn open(address: String, turn: usize, timeout: Duration) -> Result<Self, Lost> {
         let late = || io::Error::new(io::ErrorKind::TimedOut, "i/o timeout");
         let greet = async {
-            let stream = dial::dial(&address, turn, timeout).await?;
+            let stream = dial::dial(&address, turn, timeout, None).await?;
             let (send, http) = http1::Builder::new()
                 .max_buf_size(HEAD_BYTES_MAX)
                 .handshake(TokioIo::new(stream.clone()))

@@ -23,11 +23,15 @@ use super::lost::Lost;
 use super::options::HttpServerOptions;
 use super::service::Service;
 use crate::net::Stream;
+use crate::net::tls::Protocol;
 use crate::runtime::clock;
 use crate::runtime::drain::Drain;
 use crate::runtime::lease::Purse;
 use crate::runtime::timer::Alarm;
 use crate::time::Instant;
+
+/// What a client may choose where TLS is spoken (ALPN).
+pub const PROTOCOLS: &[Protocol] = &[Protocol::Http1];
 
 /// Read buffer of a connection, and the largest head of a request. hyper's own limit on the number
 /// of its headers is 100; setting it would cost an allocation per request.

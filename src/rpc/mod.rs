@@ -15,6 +15,7 @@ pub mod http_server;
 pub mod lost;
 pub mod options;
 pub mod proxy;
+mod pulse;
 pub mod service;
 pub mod status;
 

@@ -6,13 +6,19 @@ use http::HeaderMap;
 
 use super::codec::{Codec, HTTP_ENCODINGS};
 use super::cors::Cors;
+use crate::net::options::Transport;
+use crate::net::tls::ServerOptions as Tls;
 use crate::otlp::Signal;
 
 /// One gRPC listening address (collector: `otlp` receiver, `protocols.grpc`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct GrpcServerOptions {
-    /// `host:port` as written; port 0 asks for a free one.
+    /// `host:port` as written, or a path; port 0 asks for a free one.
     pub endpoint: String,
+    /// Kind of socket.
+    pub transport: Transport,
+    /// `tls`; `None` for plaintext.
+    pub tls: Option<Box<Tls>>,
     /// Largest message, before and after inflating.
     pub recv_bytes_max: usize,
     /// Concurrent streams of one connection; `None` takes tracemill's own limit.
@@ -52,8 +58,12 @@ pub struct Keep {
 /// One HTTP listening address (collector: `otlp` receiver, `protocols.http`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpServerOptions {
-    /// `host:port` as written; port 0 asks for a free one.
+    /// `host:port` as written, or a path; port 0 asks for a free one.
     pub endpoint: String,
+    /// Kind of socket.
+    pub transport: Transport,
+    /// `tls`; `None` for plaintext.
+    pub tls: Option<Box<Tls>>,
     /// Largest body, before and after inflating.
     pub body_bytes_max: usize,
     /// Path of each signal, in the order of [`Signal::ALL`].
@@ -78,6 +88,8 @@ impl Default for GrpcServerOptions {
     fn default() -> Self {
         Self {
             endpoint: "localhost:4317".into(),
+            transport: Transport::Tcp,
+            tls: None,
             recv_bytes_max: 4 << 20,
             streams_max: None,
             keepalive: ServerKeepalive::default(),
@@ -98,6 +110,8 @@ impl Default for HttpServerOptions {
     fn default() -> Self {
         Self {
             endpoint: "localhost:4318".into(),
+            transport: Transport::Tcp,
+            tls: None,
             body_bytes_max: 20 << 20,
             paths: Signal::ALL.map(|s| s.http_path().to_owned()),
             read_header_timeout: Duration::ZERO,

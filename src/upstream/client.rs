@@ -8,6 +8,8 @@ use super::file;
 use super::lane::Target;
 use super::options::{Encoding, Options, Protocol};
 use super::queue::Departure;
+use crate::net::dial;
+use crate::net::tls::ClientTls;
 use crate::otlp::Signal;
 use crate::rpc::frame::{PREFIX_BYTES, Prefix};
 use crate::rpc::grpc_client::{self, BadHeader, Connection, Event, Outgoing};
@@ -25,6 +27,7 @@ const USER_AGENT: &str = concat!("tracemill/", env!("CARGO_PKG_VERSION"), " (lin
 pub(super) enum Caller {
     Grpc {
         endpoint: String,
+        tls: Option<ClientTls>,
         template: grpc_client::Template,
         keepalive: Option<(Duration, Duration, bool)>,
     },
@@ -35,17 +38,21 @@ pub(super) enum Caller {
 }
 
 impl Caller {
-    /// Calls to `target`.
+    /// Calls to `target`, with TLS or without.
     ///
     /// # Errors
     /// Names the header that cannot be sent, or the URL that is none.
-    pub(super) fn new(target: &Target, options: &Options) -> Result<Self, BadHeader> {
+    pub(super) fn new(
+        target: &Target,
+        options: &Options,
+        tls: Option<ClientTls>,
+    ) -> Result<Self, BadHeader> {
         let agent = options.user_agent.as_deref().unwrap_or(USER_AGENT);
         match &options.protocol {
             Protocol::Grpc => {
-                let authority = options.authority.as_deref().unwrap_or(&target.endpoint);
+                let (scheme, authority) = address(&target.endpoint, options, tls.as_ref());
                 let template = grpc_client::Template::new(
-                    authority,
+                    (scheme, &authority),
                     options.compression,
                     options.timeout,
                     agent,
@@ -53,7 +60,9 @@ impl Caller {
                 )?;
                 let keepalive =
                     options.keepalive.map(|k| (k.time, k.timeout, k.permit_without_stream));
-                Ok(Self::Grpc { endpoint: target.endpoint.clone(), template, keepalive })
+                // As in grpc-go, the certificate must have the name that the authority has.
+                let tls = tls.map(|tls| tls.named(dial::host(&authority)));
+                Ok(Self::Grpc { endpoint: target.endpoint.clone(), tls, template, keepalive })
             }
             Protocol::Http(http) => {
                 let common = http_client::Common {
@@ -76,8 +85,9 @@ impl Caller {
     /// Connects; of several addresses the `turn`-th is tried first.
     pub(super) async fn open(self, turn: usize, timeout: Duration) -> Result<Client, Lost> {
         match self {
-            Self::Grpc { endpoint, template, keepalive } => {
-                let opening = Connection::open(&endpoint, turn, timeout, template, keepalive);
+            Self::Grpc { endpoint, tls, template, keepalive } => {
+                let tls = tls.as_ref();
+                let opening = Connection::open(&endpoint, turn, timeout, tls, template, keepalive);
                 Ok(Client::Grpc(Box::new(opening.await?)))
             }
             Self::Http { template, keep } => {
@@ -85,6 +95,19 @@ impl Caller {
             }
         }
     }
+}
+
+/// `:scheme` and `:authority`, as grpc-go chooses them.
+fn address(endpoint: &str, options: &Options, tls: Option<&ClientTls>) -> (&'static str, String) {
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let name = options.authority.as_deref().or_else(|| tls.and_then(ClientTls::name));
+    let authority = match name {
+        Some(name) => name.to_owned(),
+        None if endpoint.starts_with("unix://") => "localhost".to_owned(),
+        None if endpoint.starts_with(':') => format!("localhost{endpoint}"),
+        None => endpoint.to_owned(),
+    };
+    (scheme, authority)
 }
 
 /// A connection, or several that act as one.

@@ -15,6 +15,7 @@ use super::link::Link;
 use super::options::Options;
 use super::queue::{Queue, Setup};
 use super::replies::Replies;
+use crate::net::tls::ClientTls;
 use crate::otlp::{Signal, reply};
 use crate::rpc::grpc_client::Event;
 use crate::rpc::lost::Lost;
@@ -26,7 +27,7 @@ use crate::runtime::timer::Alarm;
 use crate::telemetry::Quiet;
 use crate::time::Instant;
 
-/// Longest wait for a TCP connection and the HTTP/2 greeting.
+/// Longest wait for a connection, a TLS handshake and the HTTP/2 greeting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same complaint about the same endpoint is logged once in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -65,12 +66,13 @@ impl Lane {
     pub fn start(
         target: Target,
         options: &Options,
+        tls: Option<ClientTls>,
         setup: Setup,
         replies: Rc<RefCell<Replies>>,
         gate: Gate,
     ) -> Self {
         let seed = setup.seed;
-        let caller = Caller::new(&target, options)
+        let caller = Caller::new(&target, options, tls)
             .expect("headers and URLs were checked when the configuration was read");
         let packing = Packing::new(target.signal, options);
         let shared = Rc::new(Shared {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::net::tls::ClientOptions as Tls;
 use crate::rpc::Codec;
 use crate::rpc::options::Keep;
 use crate::rpc::proxy::Proxy;
@@ -9,6 +10,8 @@ use crate::rpc::proxy::Proxy;
 /// How one endpoint is called.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
+    /// `tls`; `None` for plaintext.
+    pub tls: Option<Box<Tls>>,
     /// Deadline of one call on the wire; zero means none.
     pub timeout: Duration,
     /// Encoding of request messages. The collector's default is gzip.
@@ -135,6 +138,7 @@ pub struct MergeOptions {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            tls: None,
             timeout: Duration::from_secs(5),
             compression: Codec::Gzip,
             compression_level: None,

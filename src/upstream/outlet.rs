@@ -12,6 +12,7 @@ use super::options::{Options, QueueOptions};
 use super::queue::{NewPart, Setup};
 use super::replies::{Hold, Replies, Ticket};
 use super::stats::{Loss, Stats};
+use crate::net::tls::ClientTls;
 use crate::otlp::{Index, Signal};
 use crate::route::{Key, Ring, Split};
 use crate::runtime::gate::Gate;
@@ -71,6 +72,8 @@ pub struct Recipe {
     pub exporter: String,
     /// How each endpoint is called.
     pub options: Options,
+    /// Loaded from [`Options::tls`].
+    pub tls: Option<ClientTls>,
     /// A further bound over all endpoints (`sending_queue` at the balancer's own level).
     pub outer_queue: Option<QueueOptions>,
     /// Nobody waits for what it is given, so it is bounded although it has no queue.
@@ -104,7 +107,8 @@ impl Recipe {
             seed: seed(endpoint, site.core),
         };
         let gate = site.gate.clone();
-        Lane::start(target, &self.options, setup, Rc::clone(&site.replies), gate)
+        let tls = self.tls.clone();
+        Lane::start(target, &self.options, tls, setup, Rc::clone(&site.replies), gate)
     }
 
     /// Whether the queue may own what it is given (`wait_for_result` says no).

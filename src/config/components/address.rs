@@ -28,9 +28,13 @@ pub fn host_port(text: &str) -> Result<(&str, u16), String> {
     }
 }
 
-/// Whether two listeners cannot stand side by side: same port, and same host or one of them all.
+/// Whether two listeners cannot stand side by side: same path, or same port, and same host or one
+/// of them all.
 #[must_use]
 pub fn collide(a: &str, b: &str) -> bool {
+    if a.starts_with('/') {
+        return a == b;
+    }
     let (Ok((host_a, port_a)), Ok((host_b, port_b))) = (host_port(a), host_port(b)) else {
         return false;
     };

@@ -8,19 +8,27 @@ use http::{HeaderName, HeaderValue};
 use super::address::host_port;
 use super::{queue, retry, tls};
 use crate::config::read::{Absent, Block, Kind};
+use crate::net::tls::Protocol as Alpn;
 use crate::rpc::Codec;
 use crate::upstream::Options;
 use crate::upstream::options::{Keepalive, MergeOptions, Protocol};
 
-/// Reads all keys but `endpoint`.
-pub fn read(b: &mut Block<'_>, merge: &MergeOptions) -> Options {
+/// Reads all keys but `endpoint`, whose scheme may be `https`.
+pub fn read(b: &mut Block<'_>, https: bool, merge: &MergeOptions) -> Options {
     let insecure_beside = insecure_beside_endpoint(b);
-    tls::client(b, insecure_beside);
+    let tls = tls::client(b, insecure_beside, https, &[Alpn::Http2]);
     let timeout = b.duration("timeout", Duration::from_secs(5));
     let compression = compression(b);
     let headers = headers(b);
     let user_agent = header_text(b, "user_agent");
     let authority = header_text(b, "authority");
+    if let (Some(authority), Some(name)) =
+        (&authority, tls.as_ref().and_then(|tls| tls.server_name.as_ref()))
+        && authority != name
+    {
+        let what = "differs from tls.server_name_override, which is the authority with TLS";
+        b.start_error_at("authority", what, "leave one of them out");
+    }
     let keepalive = b.optional("keepalive", Absent::OffAlsoIfNull, |b| Keepalive {
         time: b.duration("time", Duration::from_secs(10)),
         timeout: b.duration("timeout", Duration::from_secs(10)),
@@ -37,6 +45,7 @@ pub fn read(b: &mut Block<'_>, merge: &MergeOptions) -> Options {
     );
     b.refuse("middlewares", "client middlewares are not in this release", "");
     Options {
+        tls: tls.map(Box::new),
         timeout,
         compression,
         compression_level: None,
@@ -51,21 +60,30 @@ pub fn read(b: &mut Block<'_>, merge: &MergeOptions) -> Options {
     }
 }
 
-/// Checks `endpoint` and gives it as `host:port`.
-pub fn endpoint(b: &mut Block<'_>) -> String {
+/// Checks `endpoint` and gives it as `host:port` or `unix:///path`; also whether it is `https`.
+pub fn endpoint(b: &mut Block<'_>) -> (String, bool) {
     let written = b.text("endpoint", "");
     if written.is_empty() {
         b.error("endpoint is missing", "endpoint: backend:4317");
-        return written;
+        return (written, false);
     }
     let address = plain_address(b, &written);
-    if let Err(what) = host_port(&address) {
+    if let Some(path) = address.strip_prefix("unix://") {
+        if path.is_empty() {
+            b.error_at("endpoint", "the path of the unix socket is empty", UNIX_RIGHT);
+        } else if !path.starts_with('/') {
+            let what = format!("\"{path}\" is no absolute path, which three slashes begin");
+            b.start_error_at("endpoint", what, UNIX_RIGHT);
+        }
+    } else if let Err(what) = host_port(&address) {
         b.error_at("endpoint", format!("\"{written}\" {what}"), "endpoint: backend:4317");
     }
-    address
+    (address, written.starts_with("https://"))
 }
 
-/// `written` without a scheme; schemes that mean something else than plaintext TCP are refused.
+const UNIX_RIGHT: &str = "endpoint: unix:///run/otlp.sock";
+
+/// `written` without a scheme; schemes that mean something else than TCP or unix are refused.
 fn plain_address(b: &Block<'_>, written: &str) -> String {
     let Some((scheme, rest)) = written.split_once("://") else {
         return written.to_owned();
@@ -80,9 +98,11 @@ fn plain_address(b: &Block<'_>, written: &str) -> String {
             rest.to_owned()
         }
         "https" => {
-            b.refuse_at("endpoint", format!("https:// asks for TLS. {}", tls::NOT_YET), "");
+            let what = "https:// asks for TLS";
+            b.note_at("endpoint", what, &format!("endpoint: {rest}   # TLS unless tls.insecure"));
             rest.to_owned()
         }
+        "unix" => written.to_owned(),
         "dns" | "passthrough" => {
             // dns://authority/host:port: what counts is after the last slash.
             let rest = rest.rsplit('/').next().unwrap_or(rest);

@@ -4,10 +4,14 @@
 use super::otlp_receiver::{listen_address, server};
 use crate::config::plan::HealthCheck;
 use crate::config::read::{Absent, Block, Kind};
+use crate::net::options::Transport;
+use crate::net::tls::Protocol;
+
+const DEFAULT: &str = "localhost:13133";
 
 /// Reads the extension.
 pub fn read(b: &mut Block<'_>, id: &str) -> HealthCheck {
-    let endpoint = listen_address(b, "localhost:13133");
+    let endpoint = b.text("endpoint", DEFAULT);
     let path = b.text("path", "/");
     if !path.starts_with('/') {
         b.error_at("path", format!("\"{path}\" must begin with /"), "path: /");
@@ -31,6 +35,11 @@ pub fn read(b: &mut Block<'_>, id: &str) -> HealthCheck {
     b.ignore("compression_algorithms", Kind::Texts, own);
     b.ignore("keep_alives_enabled", Kind::Flag, own);
     b.ignore("keepalive", Kind::Any, own);
-    server(b);
+    let (transport, _) = server(b, &[Protocol::Http1]);
+    if transport == Transport::Unix {
+        b.refuse_at("transport", "only TCP is in this release", "transport: tcp");
+    }
+    b.refuse("tls", "TLS of this page is not in this release", "leave tls out");
+    let endpoint = listen_address(b, transport, endpoint, DEFAULT);
     HealthCheck { id: id.to_owned(), endpoint, path, response_body }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::address::host_port;
-use super::{grpc_client, queue, retry, tls};
+use super::{grpc_client, queue, retry};
 use crate::config::plan::{ExporterKind, LoadBalancing, Resolver};
 use crate::config::read::{Absent, Block};
 use crate::otlp::Signal;
@@ -30,7 +30,7 @@ pub fn read(
                 b.warn_at("endpoint", what, "leave it out");
                 b.unrecorded(grpc_client::endpoint);
             }
-            grpc_client::read(b, merge)
+            grpc_client::read(b, false, merge)
         })
     });
     let resolver = b.block("resolver", resolver);
@@ -132,7 +132,9 @@ fn hostnames(b: &mut Block<'_>) -> Vec<String> {
 fn check_hostname(b: &Block<'_>, name: &str) {
     if let Some((scheme, rest)) = name.split_once("://") {
         let what = match scheme {
-            "https" => format!("\"{name}\" asks for TLS. {}", tls::NOT_YET),
+            "https" => {
+                format!("\"{name}\" is a URL; TLS is what protocol.otlp.tls says, of all backends")
+            }
             _ => format!("\"{name}\" is a URL, not host:port"),
         };
         b.refuse_at(

@@ -7,7 +7,7 @@ use crate::upstream::options::MergeOptions;
 
 /// Reads the exporter.
 pub fn read(b: &mut Block<'_>, merge: &MergeOptions) -> ExporterKind {
-    let endpoint = grpc_client::endpoint(b);
-    let options = Box::new(grpc_client::read(b, merge));
+    let (endpoint, https) = grpc_client::endpoint(b);
+    let options = Box::new(grpc_client::read(b, https, merge));
     ExporterKind::OtlpGrpc { endpoint, options }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Uri;
 
-use super::{grpc_client, queue, retry, tls};
+use super::{grpc_client, queue, retry};
 use crate::config::plan::ExporterKind;
 use crate::config::read::{Absent, Block, Kind};
 use crate::otlp::Signal;
@@ -16,6 +16,7 @@ use crate::upstream::options::{Encoding, HttpOptions, MergeOptions, Protocol};
 
 /// The URLs of the signals, in the order of [`Signal::ALL`].
 const ENDPOINTS: [&str; 3] = ["traces_endpoint", "metrics_endpoint", "logs_endpoint"];
+const NOT_YET: &str = "https:// asks for TLS, which this exporter has not in this release";
 const RIGHT: &str = "endpoint: http://backend:4318";
 
 /// Reads the exporter; `signals` are those of the pipelines that use it.
@@ -24,7 +25,7 @@ pub fn read(b: &mut Block<'_>, signals: &[Signal], merge: &MergeOptions) -> Expo
     let endpoints = endpoints(b, signals);
     let https = endpoints.iter().any(|url| url.starts_with("https://"));
     if https {
-        b.refuse_at("endpoint", format!("https:// asks for TLS. {}", tls::NOT_YET), RIGHT);
+        b.refuse_at("endpoint", NOT_YET, RIGHT);
     }
     b.lenient("tls", |_| {});
     if b.has("tls") && !https {
@@ -46,6 +47,7 @@ pub fn read(b: &mut Block<'_>, signals: &[Signal], merge: &MergeOptions) -> Expo
     b.refuse("middlewares", "client middlewares are not in this release", "");
     let proxies = [const { None }; 3].map(|_: Option<Proxy>| proxy.clone());
     let options = Options {
+        tls: None,
         timeout,
         compression,
         compression_level,

@@ -9,9 +9,11 @@ use super::tls;
 use crate::config::plan::Receiver;
 use crate::config::print::Out;
 use crate::config::read::{Absent, Block, Kind};
+use crate::net::options::Transport;
+use crate::net::tls::{Protocol, ServerOptions};
 use crate::rpc::codec::HTTP_ENCODINGS;
 use crate::rpc::options::ServerKeepalive;
-use crate::rpc::{Codec, Cors, GrpcServerOptions, HttpServerOptions};
+use crate::rpc::{Codec, Cors, GrpcServerOptions, HttpServerOptions, http_server};
 
 const OWN_BUFFERS: &str = "buffers are tracemill's own";
 
@@ -29,7 +31,7 @@ pub fn read(b: &mut Block<'_>, id: &str) -> Receiver {
 
 fn grpc(b: &mut Block<'_>) -> GrpcServerOptions {
     let default = GrpcServerOptions::default();
-    let endpoint = listen_address(b, &default.endpoint);
+    let endpoint = b.text("endpoint", &default.endpoint);
     let mib = b.signed("max_recv_msg_size_mib", 4);
     let recv_bytes_max = match usize::try_from(mib) {
         Ok(0) => default.recv_bytes_max,
@@ -47,9 +49,12 @@ fn grpc(b: &mut Block<'_>) -> GrpcServerOptions {
         }
         b.ignore(key, Kind::Int, OWN_BUFFERS);
     }
-    server(b);
+    let (transport, tls) = server(b, &[Protocol::Http2]);
+    let endpoint = listen_address(b, transport, endpoint, &default.endpoint);
     GrpcServerOptions {
         endpoint,
+        transport,
+        tls: tls.map(Box::new),
         recv_bytes_max,
         streams_max: (streams > 0).then_some(streams),
         keepalive,
@@ -86,7 +91,7 @@ fn keepalive(b: &mut Block<'_>) -> ServerKeepalive {
 fn http(b: &mut Block<'_>) -> HttpServerOptions {
     b.overlook_unknown();
     let default = HttpServerOptions::default();
-    let endpoint = listen_address(b, &default.endpoint);
+    let endpoint = b.text("endpoint", &default.endpoint);
     let bytes = b.signed("max_request_body_size", 0);
     let body_bytes_max = match usize::try_from(bytes) {
         Ok(bytes) if bytes > 0 => bytes,
@@ -105,9 +110,12 @@ fn http(b: &mut Block<'_>) -> HttpServerOptions {
     let encodings = encodings(b);
     let cors = cors(b);
     let response_headers = response_headers(b);
-    server(b);
+    let (transport, tls) = server(b, http_server::PROTOCOLS);
+    let endpoint = listen_address(b, transport, endpoint, &default.endpoint);
     HttpServerOptions {
         endpoint,
+        transport,
+        tls: tls.map(Box::new),
         body_bytes_max,
         paths,
         read_header_timeout,
@@ -214,9 +222,12 @@ fn url_path(b: &mut Block<'_>, key: &'static str, default: &str) -> String {
 }
 
 /// Address of a listener; what the collector finds only at start is found here.
-pub fn listen_address(b: &mut Block<'_>, default: &str) -> String {
-    let endpoint = b.text("endpoint", default);
-    if let Err(what) = host_port(&endpoint) {
+pub fn listen_address(b: &Block<'_>, kind: Transport, endpoint: String, default: &str) -> String {
+    if kind == Transport::Unix {
+        if endpoint.is_empty() {
+            b.start_error_at("endpoint", "a unix socket needs a path", "endpoint: /run/otlp.sock");
+        }
+    } else if let Err(what) = host_port(&endpoint) {
         let what = format!("\"{endpoint}\" {what}");
         b.error_at("endpoint", what, &format!("endpoint: {default}"));
     }
@@ -224,32 +235,37 @@ pub fn listen_address(b: &mut Block<'_>, default: &str) -> String {
 }
 
 /// Keys that all servers have.
-pub fn server(b: &mut Block<'_>) {
+pub fn server(b: &mut Block<'_>, protocols: &[Protocol]) -> (Transport, Option<ServerOptions>) {
     let choices = [
-        ("tcp", true),
-        ("tcp4", true),
-        ("tcp6", true),
-        ("udp", false),
-        ("udp4", false),
-        ("udp6", false),
-        ("ip", false),
-        ("ip4", false),
-        ("ip6", false),
-        ("unix", false),
-        ("unixgram", false),
-        ("unixpacket", false),
+        ("tcp", Some(Transport::Tcp)),
+        ("tcp4", Some(Transport::Tcp4)),
+        ("tcp6", Some(Transport::Tcp6)),
+        ("unix", Some(Transport::Unix)),
+        ("udp", None),
+        ("udp4", None),
+        ("udp6", None),
+        ("ip", None),
+        ("ip4", None),
+        ("ip6", None),
+        ("unixgram", None),
+        ("unixpacket", None),
     ];
-    if b.has("transport") && !b.choice("transport", "tcp", &choices, true) {
-        b.refuse_at("transport", "only TCP is in this release", "transport: tcp");
+    let mut transport = Some(Transport::Tcp);
+    if b.has("transport") {
+        transport = b.choice("transport", "tcp", &choices, transport);
+        if transport.is_none() {
+            b.start_error_at("transport", "OTLP wants a stream", "transport: tcp, or unix");
+        }
     }
     if b.has("dialer") {
         b.unrecorded(|b| b.block("dialer", |b| b.duration("timeout", Duration::ZERO)));
         b.ignore("dialer", Kind::Any, "a listener does not dial");
     }
-    tls::server(b);
+    let tls = tls::server(b, protocols);
     b.refuse("auth", "server authenticators are not in this release", "");
     b.refuse("middlewares", "server middlewares are not in this release", "");
     if b.has("include_metadata") && b.unrecorded(|b| b.flag("include_metadata", false)) {
         b.refuse_at("include_metadata", "client metadata is not in this release", "");
     }
+    (transport.unwrap_or_default(), tls)
 }

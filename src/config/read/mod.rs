@@ -144,6 +144,13 @@ impl<'a> Block<'a> {
         self.mode.in_use
     }
 
+    /// Whether what the file names is to be looked at: in a block that counts, and where it is
+    /// going to be used.
+    #[must_use]
+    pub fn reads_files(&self) -> bool {
+        !self.mode.is_broken && !self.mode.is_off && self.log.reads_files()
+    }
+
     /// Whether the file has this block, and it is not null.
     #[must_use]
     pub fn is_given(&self) -> bool {
