@@ -136,6 +136,36 @@ fn the_signals_example_routes_each_signal_by_its_own_key() {
 }
 
 #[test]
+fn forward_joins_pipelines_and_is_gone() {
+    let plan = load_text(
+        "receivers: {otlp: {protocols: {grpc: {}}}, otlp/2: {protocols: {grpc: {endpoint: 'x:1'}}}}
+exporters: {nop: {}, debug: {}}
+connectors: {forward: , forward/kept: }
+processors:
+  memory_limiter: {check_interval: 1s, limit_mib: 100}
+  batch: {send_batch_size: 10, send_batch_max_size: 20}
+  tail_sampling: {policies: [{name: all, type: always_sample}]}
+service:
+  pipelines:
+    traces/a: {receivers: [otlp], processors: [memory_limiter], exporters: [forward, nop]}
+    traces/b: {receivers: [otlp/2], exporters: [forward]}
+    traces/c: {receivers: [forward], processors: [tail_sampling], exporters: [forward/kept]}
+    traces/d: {receivers: [forward/kept], processors: [batch], exporters: [debug]}
+",
+    )
+    .unwrap()
+    .plan;
+    let ids: Vec<_> = plan.pipelines.iter().map(|p| p.id.as_str()).collect();
+    assert_eq!(ids, ["traces/a", "traces/c"]);
+    let [a, c] = &plan.pipelines[..] else { panic!() };
+    assert_eq!((&a.receivers[..], &a.exporters[..]), (&[0][..], &[0][..]));
+    assert_eq!((&c.receivers[..], &c.exporters[..]), (&[0, 1][..], &[1][..]));
+    assert!(a.sampling.is_none() && c.sampling.is_some());
+    assert_eq!(c.memory_limiters, ["memory_limiter"]);
+    assert_eq!((c.batch_items_max, c.batch.unwrap().items), (20, 10));
+}
+
+#[test]
 fn the_sampler_examples_load_without_a_warning() {
     let policies = |name: &str| {
         let loaded = load(&[&example(name)], &[]).unwrap();

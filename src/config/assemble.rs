@@ -13,6 +13,7 @@ use super::read::Block;
 use super::report::{At, Log, Severity, quote};
 use super::scope::{self, Outside};
 use super::service::{self, Draft, Reference, Service};
+use super::splice::{Graph, Spliced};
 use super::telemetry;
 use super::tree::{Map, Node, Value};
 use crate::otlp::Signal;
@@ -34,13 +35,15 @@ pub fn plan(root: &Map, machine: &Machine, gates: Gates, log: &Log) -> (Plan, Ou
     check_presence(root, log);
     check_references(&service, &declared, log);
     check_samplers(&service, log);
+    let graph = Graph::new(&service.pipelines, forwards(&declared).map(|d| &d.id));
+    graph.check(&forwards(&declared).map(|d| (&d.id, d.at)).collect::<Vec<_>>(), log);
     let mut parts = Parts::new(machine, gates, log, &service, &engine);
     for declaration in &declared {
         parts.read(declaration);
     }
     scope::report(&parts.outside, &service.pipelines, log);
     let out = parts.effective(b.finish());
-    let plan = parts.plan(telemetry);
+    let plan = parts.plan(telemetry, &graph);
     check_listeners(&plan, root, log);
     (plan, out)
 }
@@ -80,6 +83,17 @@ fn declarations<'a>(b: &mut Block<'a>, section: Section, log: &Log) -> Vec<Decla
         }
     }
     out
+}
+
+/// The `forward` connectors.
+fn forwards<'a, 'd>(
+    declared: &'d [Declaration<'a>],
+) -> impl Iterator<Item = &'d Declaration<'a>> + use<'a, 'd> {
+    let is_forward = |d: &&Declaration<'_>| {
+        let known = components::find(d.section, &d.id.kind);
+        known.is_some_and(|known| known.component == Component::Forward)
+    };
+    declared.iter().filter(is_forward)
 }
 
 /// As in the collector: something must be received and something exported.
@@ -272,7 +286,8 @@ impl<'a> Parts<'a> {
                 }
                 return;
             }
-            Component::Replaced(_) => return,
+            // It has no keys; what it joins is spliced.
+            Component::Forward | Component::Replaced(_) => return,
             Component::LoadBalancing => {
                 components::load_balancing::read(b, signals, self.engine.ring, merge)
             }
@@ -320,9 +335,9 @@ impl<'a> Parts<'a> {
         Out::Map(root)
     }
 
-    fn plan(self, telemetry: crate::telemetry::Options) -> Plan {
+    fn plan(self, telemetry: crate::telemetry::Options, graph: &Graph<'_>) -> Plan {
         let budget = self.budget();
-        let pipelines = self.service.pipelines.iter().map(|d| self.pipeline(d)).collect();
+        let pipelines = graph.spliced().iter().map(|s| self.pipeline(s)).collect();
         let mut options = self.engine.options.clone();
         (options.soft_bytes, options.hard_bytes) = (budget.soft, budget.hard);
         Plan {
@@ -352,21 +367,22 @@ impl<'a> Parts<'a> {
         budget
     }
 
-    fn pipeline(&self, draft: &Draft) -> Pipeline {
-        let receivers = draft.receivers.iter();
+    fn pipeline(&self, spliced: &Spliced<'_>) -> Pipeline {
+        let Spliced { draft, processors, behind, .. } = spliced;
+        let receivers = spliced.receivers.iter();
         let receivers =
-            receivers.filter_map(|r| self.receivers.iter().position(|(id, _)| *id == r.id));
-        let exporters = draft.exporters.iter();
+            receivers.filter_map(|r| self.receivers.iter().position(|(id, _)| id == *r));
+        let exporters = spliced.exporters.iter();
         let exporters =
-            exporters.filter_map(|r| self.exporters.iter().position(|(id, _)| *id == r.id));
-        let batches = draft.processors.iter().filter_map(|r| self.batches.get(&r.id));
-        let caps = batches.map(|b| b.items_max).filter(|max| *max > 0);
-        let limiters = draft.processors.iter().filter(|r| self.limiters.contains_key(&r.id));
+            exporters.filter_map(|r| self.exporters.iter().position(|(id, _)| id == *r));
+        let all = || processors.iter().chain(behind);
+        let caps = all().filter_map(|r| self.batches.get(&r.id)).map(|b| b.items_max);
+        let limiters = all().filter(|r| self.limiters.contains_key(&r.id));
         // Only behind the sampler nobody waits, so that a batch may gather.
-        let sampler = draft.processors.iter().position(|r| self.samplers.contains_key(&r.id));
-        let behind = &draft.processors[sampler.map_or(0, |at| at + 1)..];
-        let batch = behind.iter().filter_map(|r| self.batches.get(&r.id)).next_back().copied();
-        let sampling = draft.processors.iter().find_map(|r| {
+        let sampler = processors.iter().position(|r| self.samplers.contains_key(&r.id));
+        let after = processors[sampler.map_or(0, |at| at + 1)..].iter().chain(behind);
+        let batch = after.filter_map(|r| self.batches.get(&r.id)).next_back().copied();
+        let sampling = processors.iter().find_map(|r| {
             let options = self.samplers.get(&r.id)?.clone();
             Some(Sampling { id: r.id.to_string(), options })
         });
@@ -375,7 +391,7 @@ impl<'a> Parts<'a> {
             signal: draft.signal,
             receivers: receivers.collect(),
             exporters: exporters.collect(),
-            batch_items_max: caps.min().unwrap_or(0),
+            batch_items_max: caps.filter(|max| *max > 0).min().unwrap_or(0),
             batch,
             memory_limiters: limiters.map(|r| r.id.to_string()).collect(),
             sampling,

@@ -26,6 +26,7 @@ pub mod scope;
 pub mod service;
 pub mod shape;
 pub mod source;
+pub mod splice;
 pub mod telemetry;
 pub mod tree;
 

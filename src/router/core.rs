@@ -490,7 +490,9 @@ fn way(blueprint: &Blueprint, receiver: usize) -> Way {
     let sampled = sampled.enumerate().filter(|(_, p)| p.receivers.contains(&receiver));
     way.samplers = sampled.map(|(at, _)| at).collect();
     let whole = plan.pipelines.iter().filter(|p| p.sampling.is_none());
-    for pipeline in whole.filter(|p| p.receivers.contains(&receiver)) {
+    // What comes by several connectors comes several times.
+    let mine = whole.flat_map(|p| p.receivers.iter().filter(|&&r| r == receiver).map(move |_| p));
+    for pipeline in mine {
         let more = exits(blueprint, pipeline);
         let exits = way.exits[pipeline.signal as usize].get_or_insert_default();
         exits.outlets.extend(more.outlets);

@@ -85,6 +85,8 @@ pub enum Component {
     File,
     /// `nop` exporter.
     Nop,
+    /// `forward` connector.
+    Forward,
     /// `health_check` extension.
     HealthCheck,
     /// An extension that is accepted and replaced by something else.
@@ -110,7 +112,7 @@ const PPROF: &str = "no profile is served; `perf` shows every function of a runn
 const ZPAGES: &str = "no pages are served; the metrics page shows every queue and limit";
 
 /// Every type that is accepted.
-pub const KNOWN: [Known; 17] = [
+pub const KNOWN: [Known; 18] = [
     known(Section::Receivers, "otlp", Component::OtlpReceiver, None, "OTLP over gRPC and HTTP"),
     known(
         Section::Processors,
@@ -157,6 +159,13 @@ pub const KNOWN: [Known; 17] = [
         "OTLP to a file: JSON lines or protobuf",
     ),
     known(Section::Exporters, "nop", Component::Nop, None, "drops what arrives"),
+    known(
+        Section::Connectors,
+        "forward",
+        Component::Forward,
+        None,
+        "joins pipelines of one signal",
+    ),
     known(
         Section::Extensions,
         "health_check",
