@@ -97,7 +97,7 @@ const ROOMS: &[(&str, Kind, &[&str])] = &[
     // rooms that speak to the world
     ("upstream", Rim, &["rpc", "net", "runtime", "route", "otlp", "telemetry", "time"]),
     ("rpc", Rim, &["net", "runtime", "time"]),
-    ("net", Rim, &[]),
+    ("net", Rim, &["runtime", "time"]),
     ("runtime", Rim, &["time"]),
     // pure rooms
     ("sample", Pure, &["otlp", "telemetry", "time"]),

@@ -1,7 +1,8 @@
-//! The handshakes. Those of one core take turns: a step costs up to a millisecond of CPU (an RSA
-//! signature), so between two steps every other task of the core gets its own turn. The oldest
-//! handshake under way is given up for a new one where there are too many, so that peers that
-//! connect and say nothing cannot keep others out. How long one may take is its caller's business.
+//! The handshakes. A step of one costs up to a millisecond of CPU (an RSA signature). So those of a
+//! core have a budget: when it is spent they stand in line until the core has looked at its sockets
+//! and everybody else had a turn. The oldest handshake under way is given up for a new one where
+//! there are too many, so that peers that connect and say nothing cannot keep others out. How long
+//! one may take is its caller's business.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -9,6 +10,7 @@ use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
@@ -17,7 +19,11 @@ use rustls::server::UnbufferedServerConnection;
 use super::session::{Session, Side};
 use super::{ClientTls, ServerTls};
 use crate::net::Stream;
+use crate::runtime::{clock, executor, timer};
+use crate::time::Instant;
 
+/// CPU time that handshakes take before others get their turn.
+const BUDGET: Duration = Duration::from_micros(300);
 /// Handshakes under way on one core.
 const UNDER_WAY_MAX: usize = 1024;
 
@@ -63,19 +69,21 @@ async fn shake(stream: Stream, session: Session) -> io::Result<Stream> {
             let what = "tls: given up for newer handshakes: too many are under way";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, what)));
         }
-        place.end_turn(cx);
-        stream.shake(cx, |cx| place.may_work(cx))
+        let shaken = stream.shake(cx, |cx| place.may_work(cx));
+        place.has_worked();
+        shaken
     })
     .await?;
     Ok(stream)
 }
 
-/// Who works, who waits, and who is under way at all.
+/// What is spent, who waits, and who is under way at all.
 #[derive(Default)]
 struct Turns {
     next: u64,
     under_way: BTreeMap<u64, Option<Waker>>,
-    working: Option<u64>,
+    spent: Duration,
+    paused: bool,
     waiting: VecDeque<(u64, Waker)>,
 }
 
@@ -83,10 +91,36 @@ thread_local! {
     static TURNS: RefCell<Turns> = RefCell::default();
 }
 
+impl Turns {
+    /// One may work, and wakes the next when it has.
+    fn wake_next(&mut self) {
+        if !self.paused
+            && let Some((_, next)) = self.waiting.pop_front()
+        {
+            next.wake();
+        }
+    }
+
+    /// Adds the time of a step; true if the budget is spent, so that there must be a pause.
+    fn spend(&mut self, time: Duration) -> bool {
+        self.spent += time;
+        let pause = self.spent >= BUDGET && !self.paused;
+        self.paused |= pause;
+        self.wake_next();
+        pause
+    }
+
+    fn resume(&mut self) {
+        (self.spent, self.paused) = (Duration::ZERO, false);
+        self.wake_next();
+    }
+}
+
 /// A handshake's place among those of its core.
 struct Place {
     number: u64,
-    granted: bool,
+    /// When the step began that is being done.
+    works_since: Option<Instant>,
 }
 
 impl Place {
@@ -99,7 +133,7 @@ impl Place {
             }
             turns.next += 1;
             turns.under_way.insert(turns.next, None);
-            Self { number: turns.next, granted: false }
+            Self { number: turns.next, works_since: None }
         })
     }
 
@@ -116,38 +150,29 @@ impl Place {
         })
     }
 
-    /// Asks for the turn. One that was granted lasts for one step; the task is woken to end it.
+    /// Asks for a turn, or for one more.
     fn may_work(&mut self, cx: &mut Context<'_>) -> bool {
-        self.granted = TURNS.with_borrow_mut(|turns| {
-            if turns.working.is_none() {
-                turns.working = Some(self.number);
-                cx.waker().wake_by_ref();
-                return true;
-            }
-            if !turns.waiting.iter().any(|(number, _)| *number == self.number) {
+        self.has_worked();
+        let may = TURNS.with_borrow_mut(|turns| {
+            if turns.paused && !turns.waiting.iter().any(|(number, _)| *number == self.number) {
                 turns.waiting.push_back((self.number, cx.waker().clone()));
             }
-            false
+            !turns.paused
         });
-        self.granted
+        self.works_since = may.then(clock::now);
+        may
     }
 
-    /// Everybody else had a turn of the core since the step: the next handshake may work.
-    fn end_turn(&mut self, _cx: &mut Context<'_>) {
-        if std::mem::take(&mut self.granted) {
-            self.pass_on();
+    /// The step is over, if there was one. A timer comes after the core has looked at its sockets.
+    fn has_worked(&mut self) {
+        let Some(since) = self.works_since.take() else { return };
+        let time = clock::now().since(since);
+        if TURNS.with_borrow_mut(|turns| turns.spend(time)) {
+            executor::detach(async {
+                timer::sleep(Duration::ZERO).await;
+                TURNS.with_borrow_mut(Turns::resume);
+            });
         }
-    }
-
-    fn pass_on(&self) {
-        TURNS.with_borrow_mut(|turns| {
-            if turns.working == Some(self.number) {
-                turns.working = None;
-                if let Some((_, next)) = turns.waiting.pop_front() {
-                    next.wake();
-                }
-            }
-        });
     }
 }
 
@@ -156,7 +181,29 @@ impl Drop for Place {
         TURNS.with_borrow_mut(|turns| {
             turns.under_way.remove(&self.number);
             turns.waiting.retain(|(number, _)| *number != self.number);
+            // It may have been woken for a turn that it does not take.
+            turns.wake_next();
         });
-        self.pass_on();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_that_is_spent_stops_all_until_the_pause_is_over() {
+        let mut turns = Turns::default();
+        let waker = Waker::noop();
+        assert!(!turns.spend(BUDGET / 2));
+        assert!(turns.spend(BUDGET / 2) && turns.paused);
+        assert!(!turns.spend(BUDGET), "there is one pause at a time");
+        turns.waiting.extend([(1, waker.clone()), (2, waker.clone())]);
+        turns.wake_next();
+        assert_eq!(turns.waiting.len(), 2);
+        turns.resume();
+        assert_eq!(turns.waiting.len(), 1, "one at a time");
+        assert!(!turns.spend(BUDGET / 2));
+        assert_eq!(turns.waiting.len(), 0, "which wakes the next");
     }
 }
