@@ -34,6 +34,7 @@ use crate::upstream::outlet::Limits;
 
 pub mod discover;
 pub mod metrics;
+mod secrets;
 pub mod serve;
 
 /// Messages that may wait for a core.
@@ -192,6 +193,10 @@ impl Running {
         }
         for watched in trust.watched(&plan) {
             tasks.spawn(watch_files(watched));
+        }
+        let secrets = plan.secrets();
+        if !secrets.is_empty() {
+            tasks.spawn(secrets::follow(secrets));
         }
         tasks.spawn(watch_busy(cores.iter().map(|c| (c.tid, Arc::clone(&c.load))).collect()));
         let tasks = RefCell::new(tasks);

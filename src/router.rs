@@ -273,7 +273,7 @@ impl Router {
         let bound = [ways[way].bound, call.timeout].into_iter().flatten().min();
         let mut replies = self.site.replies.borrow_mut();
         let ticket = replies.open(now + own_after, bound.map(|b| now + b));
-        let request = (&call.message[..], &*index);
+        let request = (&call.message[..], &*index, call.metadata.as_ref());
         outlet::send(outlets, offers, request, now, Some(ticket), &mut replies, &mut charge);
         let (mut rejected, mut why) = (0, String::new());
         for offer in offers.iter().filter(|o| !o.reserved) {

@@ -20,6 +20,8 @@ mod process;
 #[path = "e2e/world.rs"]
 mod world;
 
+#[path = "e2e/auth.rs"]
+mod auth;
 #[path = "e2e/delivery.rs"]
 mod delivery;
 #[path = "e2e/ending.rs"]

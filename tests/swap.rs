@@ -129,8 +129,14 @@ async fn what_waits_goes_to_the_new_owners() {
     for template in &Set::new(&workload::Options::default()).templates {
         let message = Bytes::copy_from_slice(&template.body);
         sent += items(Signal::Traces, &message).expect("well-formed");
-        let call =
-            Call { method: 0, message, charge: None, timeout: None, transport: Transport::Grpc };
+        let call = Call {
+            method: 0,
+            message,
+            charge: None,
+            timeout: None,
+            metadata: None,
+            transport: Transport::Grpc,
+        };
         inlet.call(call).await.expect("the queue owns it");
     }
     assert!(!router.is_idle(), "it waits for the dead");

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use super::components::{self, Component, Known, Section, address, tail_sampling};
+use super::components::{self, Component, Known, Section, address, auth, tail_sampling};
 use super::engine::{self, Engine};
 use super::ids::Id;
 use super::machine::{Budget, Machine};
-use super::plan::{Batch, Exporter, HealthCheck, Pipeline, Plan, Receiver, Sampling};
+use super::plan::{Batch, Exporter, ExporterKind, HealthCheck, Pipeline, Plan, Receiver, Sampling};
 use super::print::Out;
 use super::read::Block;
 use super::report::{At, Log, Severity, quote};
@@ -38,9 +38,13 @@ pub fn plan(root: &Map, machine: &Machine, gates: Gates, log: &Log) -> (Plan, Ou
     let graph = Graph::new(&service.pipelines, forwards(&declared).map(|d| &d.id));
     graph.check(&forwards(&declared).map(|d| (&d.id, d.at)).collect::<Vec<_>>(), log);
     let mut parts = Parts::new(machine, gates, log, &service, &engine);
-    for declaration in &declared {
+    // Receivers and exporters name authenticators, so extensions come first.
+    let (extensions, others): (Vec<_>, Vec<_>) =
+        declared.iter().partition(|d| d.section == Section::Extensions);
+    for declaration in extensions.into_iter().chain(others) {
         parts.read(declaration);
     }
+    parts.outside.sort_by_key(|o| (o.at.source, o.at.line, o.at.column));
     scope::report(&parts.outside, &service.pipelines, log);
     let out = parts.effective(b.finish());
     let plan = parts.plan(telemetry, &graph);
@@ -190,6 +194,7 @@ struct Parts<'a> {
     samplers: BTreeMap<Id, SampleOptions>,
     limiters: BTreeMap<Id, Budget>,
     health_checks: Vec<HealthCheck>,
+    authenticators: auth::Authenticators,
     outside: Vec<Outside>,
     outs: Vec<(Section, String, Out)>,
 }
@@ -214,6 +219,7 @@ impl<'a> Parts<'a> {
             samplers: BTreeMap::new(),
             limiters: BTreeMap::new(),
             health_checks: Vec::new(),
+            authenticators: auth::Authenticators::new(),
             outside: Vec::new(),
             outs: Vec::new(),
         }
@@ -256,7 +262,8 @@ impl<'a> Parts<'a> {
         let (in_use, id, merge) = (b.in_use(), d.id.to_string(), &self.engine.merge);
         let kind = match known.component {
             Component::OtlpReceiver => {
-                let receiver = components::otlp_receiver::read(b, &id);
+                let mut receiver = components::otlp_receiver::read(b, &id);
+                self.admit(b, &mut receiver);
                 if in_use {
                     self.receivers.push((d.id.clone(), receiver));
                 }
@@ -286,6 +293,18 @@ impl<'a> Parts<'a> {
                 }
                 return;
             }
+            Component::BasicAuth | Component::BearerTokenAuth | Component::HeadersSetter => {
+                let read = match known.component {
+                    Component::BasicAuth => auth::basic,
+                    Component::BearerTokenAuth => auth::bearer,
+                    _ => auth::headers_setter,
+                };
+                let authenticator = read(b);
+                if in_use {
+                    self.authenticators.insert(d.id.clone(), authenticator);
+                }
+                return;
+            }
             // It has no keys; what it joins is spliced.
             Component::Forward | Component::Replaced(_) => return,
             Component::LoadBalancing => {
@@ -297,8 +316,42 @@ impl<'a> Parts<'a> {
             Component::File => components::file::read(b),
             Component::Nop => components::debug::nop(b),
         };
+        let mut kind = kind;
+        self.introduce(b, &mut kind);
         if in_use {
             self.exporters.push((d.id.clone(), Exporter { id, kind }));
+        }
+    }
+
+    /// Finds the authenticators of a receiver.
+    fn admit(&self, b: &mut Block<'_>, receiver: &mut Receiver) {
+        b.lenient("protocols", |b| {
+            if let Some(grpc) = &mut receiver.grpc {
+                b.lenient("grpc", |b| grpc.auth = auth::server(b, &self.authenticators));
+            }
+            if let Some(http) = &mut receiver.http {
+                b.lenient("http", |b| http.auth = auth::server(b, &self.authenticators));
+            }
+        });
+    }
+
+    /// Finds the authenticator of an exporter.
+    fn introduce(&self, b: &mut Block<'_>, kind: &mut ExporterKind) {
+        match kind {
+            ExporterKind::OtlpGrpc { options, .. } => {
+                options.auth = auth::client(b, &self.authenticators);
+                auth::check_secrecy(b, options);
+            }
+            ExporterKind::OtlpHttp { options, .. } => {
+                options.auth = auth::client(b, &self.authenticators);
+            }
+            ExporterKind::LoadBalancing(balancing) => b.lenient("protocol", |b| {
+                b.lenient("otlp", |b| {
+                    balancing.template.auth = auth::client(b, &self.authenticators);
+                    auth::check_secrecy(b, &balancing.template);
+                });
+            }),
+            ExporterKind::Debug(_) | ExporterKind::File(_) | ExporterKind::Nop => {}
         }
     }
 
@@ -340,14 +393,16 @@ impl<'a> Parts<'a> {
         let pipelines = graph.spliced().iter().map(|s| self.pipeline(s)).collect();
         let mut options = self.engine.options.clone();
         (options.soft_bytes, options.hard_bytes) = (budget.soft, budget.hard);
-        Plan {
+        let mut plan = Plan {
             engine: options,
             receivers: self.receivers.into_iter().map(|(_, r)| r).collect(),
             exporters: self.exporters.into_iter().map(|(_, e)| e).collect(),
             pipelines,
             telemetry,
             health_checks: self.health_checks,
-        }
+        };
+        plan.keep_metadata();
+        plan
     }
 
     /// The smallest of all that are set, else the machine's default.

@@ -24,6 +24,46 @@ pub struct Plan {
     pub health_checks: Vec<HealthCheck>,
 }
 
+impl Plan {
+    /// How exporters call, where they call somebody.
+    fn calls(&self) -> impl Iterator<Item = &upstream::Options> {
+        self.exporters.iter().filter_map(|exporter| match &exporter.kind {
+            ExporterKind::LoadBalancing(balancing) => Some(&balancing.template),
+            ExporterKind::OtlpGrpc { options, .. } | ExporterKind::OtlpHttp { options, .. } => {
+                Some(&**options)
+            }
+            ExporterKind::Debug(_) | ExporterKind::File(_) | ExporterKind::Nop => None,
+        })
+    }
+
+    /// Tells receivers with `include_metadata` which headers exporters ask for: others are not
+    /// kept.
+    pub(super) fn keep_metadata(&mut self) {
+        let mut wanted: Vec<_> = self.calls().flat_map(upstream::Options::wanted).collect();
+        wanted.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        wanted.dedup();
+        for receiver in &mut self.receivers {
+            if let Some(grpc) = receiver.grpc.as_mut().filter(|grpc| grpc.include_metadata) {
+                grpc.metadata.clone_from(&wanted);
+            }
+            if let Some(http) = receiver.http.as_mut().filter(|http| http.include_metadata) {
+                http.metadata.clone_from(&wanted);
+            }
+        }
+    }
+
+    /// Texts that stand in files, which are read again when they change.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<rpc::secret::Secret> {
+        let shown = self.calls().filter_map(|options| options.auth.as_ref());
+        let shown = shown.flat_map(rpc::auth::ClientAuth::secrets).cloned();
+        let grpc = self.receivers.iter().filter_map(|r| r.grpc.as_ref()?.auth.as_ref());
+        let http = self.receivers.iter().filter_map(|r| r.http.as_ref()?.auth.as_ref());
+        let wanted = grpc.chain(http).filter_map(rpc::auth::ServerAuth::secret).cloned();
+        shown.chain(wanted).filter(|secret| secret.file().is_some()).collect()
+    }
+}
+
 /// An `otlp` receiver.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Receiver {

@@ -313,7 +313,7 @@ async fn converse(core: &Core, target: SocketAddr, number: u64) -> Result<(), St
                 };
                 core.count(&request, flight.late);
                 let path = Signal::Traces.grpc_path();
-                connection.start(Outgoing { key, path, framed: request.framed });
+                connection.start(Outgoing { key, path, framed: request.framed, metadata: None });
                 flights.push((key, flight));
                 key = key.wrapping_add(1);
             }

@@ -110,7 +110,7 @@ impl Exit for Kept {
         // It was admitted once, and the buffer gives its bytes back soon.
         let mut charge = self.router.memory.take_over(bytes);
         let mut replies = self.router.site.replies.borrow_mut();
-        outlet::send(outlets, offers, (body, index), now, None, &mut replies, &mut charge);
+        outlet::send(outlets, offers, (body, index, None), now, None, &mut replies, &mut charge);
         rooms.into_iter().for_each(|room| room.put(Signal::Traces, body, spans));
         for &at in &self.exits.debugs {
             debug[at].show(clock::now(), Signal::Traces, body);

@@ -13,8 +13,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use super::codec::{self, Codec};
 use super::frame::{self, PREFIX_BYTES, Prefix};
 use super::grpc_server::Server;
+use super::metadata::Metadata;
 use super::service::{Call, Service, Transport};
 use super::status::{Code, Status};
+use super::welcome::welcome;
 use crate::runtime::lease::Charge;
 use crate::runtime::timer::Timeout;
 
@@ -36,7 +38,10 @@ pub(super) async fn answer<S: Service>(
 ) {
     let (head, mut body) = request.into_parts();
     let outcome = match admit(&server, &head) {
-        Ok(admitted) => converse(&server, admitted, &mut body).await,
+        Ok(admitted) => match welcome(server.options.auth.as_ref(), &head.headers).await {
+            Ok(()) => converse(&server, admitted, &mut body).await,
+            Err(stranger) => Err(stranger.into()),
+        },
         Err(refusal) => Err(refusal),
     };
     // A client that reset the stream or left does not hear the answer; nobody is to blame.
@@ -51,6 +56,7 @@ struct Admitted {
     method: usize,
     codec: Codec,
     timeout: Option<Duration>,
+    metadata: Option<Rc<Metadata>>,
 }
 
 /// A failure, and how HTTP/2 tells it where gRPC does not.
@@ -109,7 +115,8 @@ fn admit<S: Service>(server: &Server<S>, head: &http::request::Parts) -> Result<
         );
         Refusal { encodings: true, ..refuse(StatusCode::OK, Code::Unimplemented, text) }
     })?;
-    Ok(Admitted { method, codec, timeout })
+    let metadata = Metadata::of(&head.headers, &server.options.metadata).map(Rc::new);
+    Ok(Admitted { method, codec, timeout, metadata })
 }
 
 /// `application/grpc`, `application/grpc+proto`, `application/grpc;charset=…`.
@@ -143,8 +150,8 @@ async fn converse<S: Service>(
     let (message, charge) = reading.await.unwrap_or_else(|| {
         Err(Status::new(Code::DeadlineExceeded, "the request's body did not arrive in time"))
     })?;
-    let Admitted { method, timeout, .. } = admitted;
-    let call = Call { method, message, charge, timeout, transport: Transport::Grpc };
+    let Admitted { method, timeout, metadata, .. } = admitted;
+    let call = Call { method, message, charge, timeout, metadata, transport: Transport::Grpc };
     Ok(server.service.call(call).await?)
 }
 

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,9 +17,11 @@ use h2::{Ping, PingPong, RecvStream, SendStream};
 use http::header::{CONTENT_TYPE, TE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 
+use super::auth::ClientAuth;
 use super::codec::Codec;
 use super::frame::{self, PREFIX_BYTES, Prefix};
 use super::lost::Lost;
+use super::metadata::Metadata;
 use super::status::{Code, Status};
 use crate::net::tls::ClientTls;
 use crate::net::{Stream, dial};
@@ -42,6 +45,7 @@ pub struct Template {
     scheme: &'static str,
     authority: String,
     headers: HeaderMap,
+    auth: Option<ClientAuth>,
 }
 
 /// A header that HTTP/2 does not allow.
@@ -87,21 +91,30 @@ impl Template {
             .path_and_query("/")
             .build()
             .map_err(|_| BadHeader(":authority".into()))?;
-        Ok(Self { scheme, authority: authority.to_owned(), headers })
+        Ok(Self { scheme, authority: authority.to_owned(), headers, auth: None })
     }
 
-    fn request(&self, path: &'static str) -> Request<()> {
+    /// The same, with what `auth` adds to each call.
+    #[must_use]
+    pub fn with_auth(self, auth: Option<ClientAuth>) -> Self {
+        Self { auth, ..self }
+    }
+
+    fn request(&self, out: &Outgoing) -> Result<Request<()>, Status> {
         let uri = Uri::builder()
             .scheme(self.scheme)
             .authority(self.authority.as_str())
-            .path_and_query(path)
+            .path_and_query(out.path)
             .build()
             .expect("the authority was checked when the template was made");
         let mut request = Request::new(());
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri;
         *request.headers_mut() = self.headers.clone();
-        request
+        if let Some(auth) = &self.auth {
+            auth.append(request.headers_mut(), out.metadata.as_deref())?;
+        }
+        Ok(request)
     }
 }
 
@@ -114,6 +127,8 @@ pub struct Outgoing {
     pub path: &'static str,
     /// Prefix and message.
     pub framed: Bytes,
+    /// What is kept of the headers of the requests that it was made from.
+    pub metadata: Option<Rc<Metadata>>,
 }
 
 /// What happened on a connection.
@@ -292,7 +307,14 @@ impl Connection {
                 Poll::Pending => return,
             }
             let Some(out) = self.waiting.pop_front() else { return };
-            let started = self.send.send_request(self.template.request(out.path), false);
+            let request = match self.template.request(&out) {
+                Ok(request) => request,
+                Err(status) => {
+                    self.events.push_back(Event::Done { key: out.key, result: Err(status) });
+                    continue;
+                }
+            };
+            let started = self.send.send_request(request, false);
             match started.and_then(|(head, mut send)| {
                 send.send_data(out.framed.clone(), true)?;
                 Ok(Call { key: out.key, phase: Phase::Head(head), send })

@@ -5,6 +5,8 @@
 //! again. Failures of the service, and of a body in a type that we speak, are `google.rpc.Status`
 //! in that type; all others are plain text.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use http::header::{
     CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
@@ -20,8 +22,10 @@ use super::cors::Cors;
 use super::grpc_call::busy;
 use super::http_body::{Failure, charge, read, swallow};
 use super::http_server::HttpServer;
+use super::metadata::Metadata;
 use super::service::{Call, Service, Transport};
 use super::status::{Code, Status};
+use super::welcome::welcome;
 use crate::runtime::lease::Charge;
 
 const PROTOBUF: &str = "application/x-protobuf";
@@ -78,8 +82,13 @@ async fn respond<S: Service>(
     head: &Parts,
     body: &mut Incoming,
 ) -> (Answer, bool) {
-    let (mut answer, broken) = match admit(server, head) {
-        Ok(admitted) => match converse(server, &admitted, body).await {
+    let auth = server.options.auth.as_ref().filter(|_| has_host(head));
+    let admitted = match welcome(auth, &head.headers).await {
+        Ok(()) => admit(server, head),
+        Err(stranger) => Err(Box::new(head_failure(head, &stranger))),
+    };
+    let (mut answer, broken) = match admitted {
+        Ok(admitted) => match converse(server, head, &admitted, body).await {
             Ok(reply) => (response(StatusCode::OK, admitted.media.name(), reply), false),
             Err(Failure { status, broken }) => (failure(admitted.media, &status), broken),
         },
@@ -163,6 +172,7 @@ fn head_failure(head: &Parts, status: &Status) -> Answer {
 
 async fn converse<S: Service>(
     server: &HttpServer<S>,
+    head: &Parts,
     admitted: &Admitted,
     body: &mut Incoming,
 ) -> Result<Bytes, Failure> {
@@ -171,7 +181,9 @@ async fn converse<S: Service>(
     if media == Media::Json {
         message = of_json(server, method, &message, &mut held)?;
     }
-    let call = Call { method, message, charge: held, timeout: None, transport: Transport::Http };
+    let metadata = Metadata::of(&head.headers, &server.options.metadata).map(Rc::new);
+    let (charge, transport) = (held, Transport::Http);
+    let call = Call { method, message, charge, timeout: None, metadata, transport };
     let reply = server.service.call(call).await?;
     Ok(match media {
         Media::Protobuf => reply,

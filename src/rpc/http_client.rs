@@ -24,6 +24,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
+use super::auth::ClientAuth;
 use super::codec::Codec;
 use super::grpc_client::{BadHeader, Event, Outgoing};
 use super::http_reply;
@@ -51,6 +52,7 @@ pub struct Template {
     /// The whole URL, for messages.
     url: String,
     headers: HeaderMap,
+    auth: Option<ClientAuth>,
 }
 
 /// What all calls to one URL have in common.
@@ -108,16 +110,25 @@ impl Template {
             }
         };
         let target = target.parse().map_err(|_| bad_url())?;
-        Ok(Self { dialled, target, url: url.to_owned(), headers })
+        Ok(Self { dialled, target, url: url.to_owned(), headers, auth: None })
     }
 
-    fn request(&self, out: &Outgoing) -> Request<Full<Bytes>> {
+    /// The same, with what `auth` sets on each call.
+    #[must_use]
+    pub fn with_auth(self, auth: Option<ClientAuth>) -> Self {
+        Self { auth, ..self }
+    }
+
+    fn request(&self, out: &Outgoing) -> Result<Request<Full<Bytes>>, Status> {
         let mut request = Request::new(Full::new(out.framed.clone()));
         *request.method_mut() = Method::POST;
         *request.version_mut() = Version::HTTP_11;
         *request.uri_mut() = self.target.clone();
         *request.headers_mut() = self.headers.clone();
-        request
+        if let Some(auth) = &self.auth {
+            auth.apply(request.headers_mut(), out.metadata.as_deref())?;
+        }
+        Ok(request)
     }
 }
 
@@ -290,7 +301,14 @@ impl Pool {
                 && line.send.is_ready()
                 && let Some(out) = self.waiting.pop_front()
             {
-                let head = Box::pin(line.send.send_request(self.template.request(&out)));
+                let request = match self.template.request(&out) {
+                    Ok(request) => request,
+                    Err(status) => {
+                        self.events.push_back(Event::Done { key: out.key, result: Err(status) });
+                        continue;
+                    }
+                };
+                let head = Box::pin(line.send.send_request(request));
                 line.used = true;
                 line.call = Some(Call { out, phase: Phase::Head(head) });
             }

@@ -1,6 +1,7 @@
 //! One unary call: framing, codecs, status, server and client. Knows no OTLP beyond the paths in
 //! its options.
 
+pub mod auth;
 pub mod codec;
 pub mod cors;
 pub mod frame;
@@ -13,11 +14,14 @@ pub mod http_client;
 mod http_reply;
 pub mod http_server;
 pub mod lost;
+pub mod metadata;
 pub mod options;
 pub mod proxy;
 mod pulse;
+pub mod secret;
 pub mod service;
 pub mod status;
+mod welcome;
 
 pub use codec::Codec;
 pub use cors::Cors;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
+use super::auth::ServerAuth;
 use super::codec::{Codec, HTTP_ENCODINGS};
 use super::cors::Cors;
 use crate::net::options::Transport;
@@ -25,6 +26,12 @@ pub struct GrpcServerOptions {
     pub streams_max: Option<u32>,
     /// Keepalive of accepted connections.
     pub keepalive: ServerKeepalive,
+    /// Who may call.
+    pub auth: Option<ServerAuth>,
+    /// `include_metadata`.
+    pub include_metadata: bool,
+    /// Headers that are kept, because an exporter asks for them.
+    pub metadata: Vec<HeaderName>,
 }
 
 /// `keepalive.server_parameters`; `None` means never.
@@ -81,6 +88,12 @@ pub struct HttpServerOptions {
     pub cors: Option<Cors>,
     /// Sent with every answer.
     pub response_headers: HeaderMap,
+    /// Who may call.
+    pub auth: Option<ServerAuth>,
+    /// `include_metadata`.
+    pub include_metadata: bool,
+    /// Headers that are kept, because an exporter asks for them.
+    pub metadata: Vec<HeaderName>,
 }
 
 impl Default for GrpcServerOptions {
@@ -93,6 +106,9 @@ impl Default for GrpcServerOptions {
             recv_bytes_max: 4 << 20,
             streams_max: None,
             keepalive: ServerKeepalive::default(),
+            auth: None,
+            include_metadata: false,
+            metadata: Vec::new(),
         }
     }
 }
@@ -120,6 +136,9 @@ impl Default for HttpServerOptions {
             encodings: HTTP_ENCODINGS.to_vec(),
             cors: None,
             response_headers: HeaderMap::new(),
+            auth: None,
+            include_metadata: false,
+            metadata: Vec::new(),
         }
     }
 }

@@ -1,10 +1,12 @@
 //! What a server serves: unary methods, by number. Both gRPC and HTTP servers call it.
 
 use std::future::Future;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::metadata::Metadata;
 use super::status::Status;
 use crate::runtime::lease::Charge;
 
@@ -19,6 +21,8 @@ pub struct Call {
     pub charge: Option<Charge>,
     /// What is left of the client's `grpc-timeout`.
     pub timeout: Option<Duration>,
+    /// What is kept of its headers, if anything.
+    pub metadata: Option<Rc<Metadata>>,
     /// Which way it came, for the `transport` label.
     pub transport: Transport,
 }

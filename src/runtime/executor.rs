@@ -86,6 +86,11 @@ impl Bell {
     }
 }
 
+/// Runs `work` on a thread beside the core, so that the core goes on meanwhile.
+pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    glommio::executor().spawn_blocking(work).await
+}
+
 /// Kernel id of the calling thread, as in `/proc/PID/task`.
 #[must_use]
 pub fn thread_id() -> u32 {

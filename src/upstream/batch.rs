@@ -3,11 +3,13 @@
 //! Pure.
 
 use std::ops::Range;
+use std::rc::Rc;
 
 use bytes::Bytes;
 
 use super::replies::{Hold, Replies, Ticket};
 use crate::rpc::frame::{PREFIX_BYTES, Prefix};
+use crate::rpc::metadata::Metadata;
 use crate::runtime::lease::Charge;
 use crate::time::Instant;
 
@@ -38,6 +40,8 @@ pub struct Batch {
     pub interval: std::time::Duration,
     /// What its bytes are charged to.
     pub charge: Option<Charge>,
+    /// What is kept of the headers of its requests: the same for all parts.
+    pub metadata: Option<Rc<Metadata>>,
     /// Somebody may still wait for a part of it.
     waited_for: bool,
 }
@@ -64,6 +68,7 @@ impl Batch {
             first_attempt: None,
             interval: std::time::Duration::ZERO,
             charge: None,
+            metadata: None,
             waited_for: false,
         }
     }
@@ -150,6 +155,7 @@ impl Batch {
         }
         copy.first_attempt = self.first_attempt;
         copy.interval = self.interval;
+        copy.metadata.clone_from(&self.metadata);
         copy
     }
 

@@ -57,7 +57,8 @@ impl Caller {
                     options.timeout,
                     agent,
                     &options.headers,
-                )?;
+                )?
+                .with_auth(options.auth.clone());
                 let keepalive =
                     options.keepalive.map(|k| (k.time, k.timeout, k.permit_without_stream));
                 // As in grpc-go, the certificate must have the name that the authority has.
@@ -77,6 +78,7 @@ impl Caller {
                 };
                 let proxy = http.proxies[target.signal as usize].as_ref();
                 let template = http_client::Template::new(&target.endpoint, common, proxy)?;
+                let template = template.with_auth(options.auth.clone());
                 Ok(Self::Http { template, keep: http.keep })
             }
         }
@@ -178,7 +180,7 @@ impl Packing {
     /// # Errors
     /// If the message cannot be written in JSON.
     pub(super) fn pack(self, departure: Departure) -> Result<Outgoing, (u32, Status)> {
-        let Departure { key, framed, .. } = departure;
+        let Departure { key, framed, metadata, .. } = departure;
         let path = self.signal.grpc_path();
         let framed = match self.encoding {
             None if self.codec == Codec::None => framed,
@@ -200,7 +202,7 @@ impl Packing {
                 self.body(text.into())
             }
         };
-        Ok(Outgoing { key, path, framed })
+        Ok(Outgoing { key, path, framed, metadata })
     }
 
     fn body(self, message: bytes::Bytes) -> bytes::Bytes {

@@ -52,6 +52,8 @@ struct Shared {
     target: Target,
     queue: RefCell<Queue>,
     link: RefCell<Link>,
+    /// Calls are parted by the headers of their requests.
+    is_parted: bool,
     bell: Bell,
     closing: std::cell::Cell<bool>,
 }
@@ -79,6 +81,7 @@ impl Lane {
             target,
             queue: RefCell::new(Queue::new(options, setup)),
             link: RefCell::new(Link::new(seed.rotate_left(17))),
+            is_parted: !options.wanted().is_empty(),
             bell: Bell::default(),
             closing: std::cell::Cell::new(false),
         });
@@ -103,6 +106,12 @@ impl Lane {
     #[must_use]
     pub fn queue(&self) -> std::cell::RefMut<'_, Queue> {
         self.0.queue.borrow_mut()
+    }
+
+    /// Whether calls are parted by the headers of their requests.
+    #[must_use]
+    pub fn is_parted(&self) -> bool {
+        self.0.is_parted
     }
 
     /// Who it sends to.

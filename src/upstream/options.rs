@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
+
 use crate::net::tls::ClientOptions as Tls;
 use crate::rpc::Codec;
+use crate::rpc::auth::ClientAuth;
 use crate::rpc::options::Keep;
 use crate::rpc::proxy::Proxy;
 
@@ -34,6 +37,19 @@ pub struct Options {
     pub merge: MergeOptions,
     /// What is spoken.
     pub protocol: Protocol,
+    /// What calls show, and which headers they get.
+    pub auth: Option<ClientAuth>,
+    /// Headers of requests by which calls are parted (`sending_queue.batch.partition`).
+    pub partition: Vec<HeaderName>,
+}
+
+impl Options {
+    /// Headers of requests that decide which parts may share a call.
+    #[must_use]
+    pub fn wanted(&self) -> Vec<HeaderName> {
+        let shown = self.auth.as_ref().map(ClientAuth::wanted).unwrap_or_default();
+        self.partition.iter().cloned().chain(shown).collect()
+    }
 }
 
 /// What an endpoint is spoken to in.
@@ -150,6 +166,8 @@ impl Default for Options {
             retry: Some(RetryOptions::default()),
             merge: MergeOptions::default(),
             protocol: Protocol::Grpc,
+            auth: None,
+            partition: Vec::new(),
         }
     }
 }

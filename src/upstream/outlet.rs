@@ -15,6 +15,7 @@ use super::stats::{Loss, Stats};
 use crate::net::tls::ClientTls;
 use crate::otlp::{Index, Signal};
 use crate::route::{Key, Ring, Split};
+use crate::rpc::metadata::Metadata;
 use crate::runtime::gate::Gate;
 use crate::runtime::lease::{Charge, Lease, Limit};
 use crate::time::Instant;
@@ -390,7 +391,9 @@ impl Side {
             for (part, cut) in self.split.parts().iter().enumerate() {
                 let lane = &self.lanes[usize::from(cut.endpoint)];
                 let charge = batch.charge.as_mut().map(|c| c.split(cut.bytes as u64));
-                let new = NewPart { items: u64::from(cut.items), bytes: cut.bytes, ticket, charge };
+                let (items, bytes) = (u64::from(cut.items), cut.bytes);
+                let metadata = batch.metadata.clone();
+                let new = NewPart { items, bytes, ticket, charge, metadata };
                 let mut queue = lane.queue();
                 // It was admitted once; a limit that is full now must not lose it.
                 queue.reserve_over(new.items, new.bytes as u64);
@@ -452,13 +455,13 @@ pub fn lane_of<'a>(outlets: &'a [Outlet], offer: &Offer) -> &'a Lane {
 pub fn send(
     outlets: &[Outlet],
     offers: &[Offer],
-    request: (&[u8], &Index),
+    request: (&[u8], &Index, Option<&Rc<Metadata>>),
     now: Instant,
     ticket: Option<Ticket>,
     replies: &mut Replies,
     charge: &mut Charge,
 ) {
-    let (body, index) = request;
+    let (body, index, metadata) = request;
     for offer in offers.iter().filter(|o| o.reserved) {
         let outlet = &outlets[offer.outlet];
         let lane = outlet.lane(offer);
@@ -467,6 +470,7 @@ pub fn send(
             bytes: offer.bytes,
             ticket,
             charge: Some(charge.split(offer.bytes as u64)),
+            metadata: metadata.filter(|_| lane.is_parted()).cloned(),
         };
         lane.queue().push(now, new, replies, |out| match (outlet, offer.part) {
             (Outlet::Balancer(balancer), Some(part)) => {

@@ -11,6 +11,7 @@
 //! What becomes of calls that fail stands in `queue/failure.rs`.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::backoff::Jitter;
@@ -19,6 +20,7 @@ use super::options::{MergeOptions, Options, RetryOptions, Sizer};
 use super::replies::{Hold, Replies, Ticket};
 use super::stats::{Loss, Stats};
 use crate::rpc::Status;
+use crate::rpc::metadata::Metadata;
 use crate::runtime::lease::{Charge, Lease};
 use crate::time::Instant;
 
@@ -42,6 +44,8 @@ pub struct Departure {
     pub framed: bytes::Bytes,
     /// Items in it.
     pub items: u64,
+    /// What is kept of the headers of its requests.
+    pub metadata: Option<Rc<Metadata>>,
 }
 
 /// The queue of one endpoint.
@@ -187,13 +191,15 @@ impl Queue {
         replies: &mut Replies,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        let NewPart { items, bytes, ticket, charge } = part;
+        let NewPart { items, bytes, ticket, charge, metadata } = part;
         self.stats.offered += items;
-        if self.open.as_ref().is_some_and(|open| !self.fits(open, items, bytes)) {
+        let open = self.open.as_ref();
+        if open.is_some_and(|o| o.metadata != metadata || !self.fits(o, items, bytes)) {
             self.seal();
         }
         let typical = self.typical_bytes;
         let open = self.open.get_or_insert_with(|| Batch::new(now, typical.max(bytes)));
+        open.metadata = metadata;
         let owned_at_once = self.hold == Hold::Soft && self.trouble.is_some();
         if let (Some(ticket), false) = (ticket, owned_at_once) {
             replies.expect(ticket, self.hold);
@@ -243,7 +249,8 @@ impl Queue {
             batch.first_attempt.get_or_insert(now);
             let key = self.next_key;
             self.next_key = self.next_key.wrapping_add(1);
-            let departure = Departure { key, framed: batch.framed(), items: batch.items };
+            let (framed, metadata) = (batch.framed(), batch.metadata.clone());
+            let departure = Departure { key, framed, items: batch.items, metadata };
             self.stats.calls += 1;
             self.stats.parts += batch.parts.len() as u64;
             self.flying.push(Flight { key, since: now, batch });
@@ -482,4 +489,6 @@ pub struct NewPart {
     pub ticket: Option<Ticket>,
     /// What its bytes are charged to.
     pub charge: Option<Charge>,
+    /// What is kept of the headers of its request: only equal ones share a call.
+    pub metadata: Option<Rc<Metadata>>,
 }

@@ -41,6 +41,7 @@ pub(crate) struct Call {
     pub(crate) path: String,
     pub(crate) encoding: String,
     pub(crate) agent: String,
+    pub(crate) tenant: String,
     pub(crate) message: Vec<u8>,
     pub(crate) spans: Vec<SpanKey>,
     pub(crate) fate: Fate,
@@ -228,11 +229,13 @@ impl Backend {
         let message = unpack(&encoding, &bytes);
         let spans = if path.contains("TraceService") { keys(&message) } else { Vec::new() };
         let agent = header("user-agent").to_owned();
+        let tenant = header("x-tenant").to_owned();
         let fate = Fate::Unknown;
         let call = Call {
             path,
             encoding,
             agent,
+            tenant,
             message,
             spans: spans.clone(),
             fate,

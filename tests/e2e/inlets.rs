@@ -45,7 +45,7 @@ fn requests_in_every_encoding_arrive() {
 }
 
 /// One POST over HTTP/1.1; status and body.
-async fn post(address: &str, headers: &str, body: &[u8]) -> (u16, Vec<u8>) {
+pub(crate) async fn post(address: &str, headers: &str, body: &[u8]) -> (u16, Vec<u8>) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!(
         "POST /v1/traces HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\

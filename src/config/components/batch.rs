@@ -15,7 +15,13 @@ pub fn read(b: &mut Block<'_>) -> Batch {
         b.error_at("send_batch_max_size", what, &format!("send_batch_max_size: {size}"));
     }
     if !b.unrecorded(|b| b.texts("metadata_keys", &[])).is_empty() {
-        b.refuse("metadata_keys", "batches by client metadata are not in this release", "");
+        let what =
+            "has no effect here: calls are parted by the headers that their exporter sends on";
+        b.warn_at(
+            "metadata_keys",
+            what,
+            "sending_queue: {batch: {partition: {metadata_keys: [...]}}}",
+        );
     }
     b.ignore("metadata_cardinality_limit", Kind::Int, "batches are not parted by metadata");
     let what = "caps merging, which is always on; behind a sampler it waits for its size or timeout, \

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use super::address::host_port;
-use super::{queue, retry, tls};
+use super::{auth, queue, retry, tls};
 use crate::config::read::{Absent, Block, Kind};
 use crate::net::tls::Protocol as Alpn;
 use crate::rpc::Codec;
@@ -38,11 +38,8 @@ pub fn read(b: &mut Block<'_>, https: bool, merge: &MergeOptions) -> Options {
     let queue = queue::read(b, Absent::On, &mut merge);
     let retry = retry::read(b, true, false);
     without_effect(b);
-    b.refuse(
-        "auth",
-        "client authenticators are not in this release",
-        "headers: {authorization: ...}",
-    );
+    auth::key(b);
+    let partition = queue::partition(b);
     b.refuse("middlewares", "client middlewares are not in this release", "");
     Options {
         tls: tls.map(Box::new),
@@ -57,6 +54,8 @@ pub fn read(b: &mut Block<'_>, https: bool, merge: &MergeOptions) -> Options {
         retry,
         merge,
         protocol: Protocol::Grpc,
+        auth: None,
+        partition,
     }
 }
 

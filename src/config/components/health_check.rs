@@ -41,5 +41,7 @@ pub fn read(b: &mut Block<'_>, id: &str) -> HealthCheck {
     }
     b.refuse("tls", "TLS of this page is not in this release", "leave tls out");
     let endpoint = listen_address(b, transport, endpoint, DEFAULT);
+    b.refuse("auth", "authenticators of health_check are not in this release", "");
+    b.ignore("include_metadata", Kind::Flag, "nothing is behind it");
     HealthCheck { id: id.to_owned(), endpoint, path, response_body }
 }

@@ -2,6 +2,7 @@
 //! common (`tls`, `queue`, `retry`, `grpc_client`, `address`) stand beside them.
 
 pub mod address;
+pub mod auth;
 pub mod batch;
 pub mod debug;
 pub mod file;
@@ -89,6 +90,12 @@ pub enum Component {
     Forward,
     /// `health_check` extension.
     HealthCheck,
+    /// `basicauth` extension.
+    BasicAuth,
+    /// `bearertokenauth` extension.
+    BearerTokenAuth,
+    /// `headers_setter` extension.
+    HeadersSetter,
     /// An extension that is accepted and replaced by something else.
     Replaced(&'static str),
 }
@@ -112,7 +119,7 @@ const PPROF: &str = "no profile is served; `perf` shows every function of a runn
 const ZPAGES: &str = "no pages are served; the metrics page shows every queue and limit";
 
 /// Every type that is accepted.
-pub const KNOWN: [Known; 18] = [
+pub const KNOWN: [Known; 21] = [
     known(Section::Receivers, "otlp", Component::OtlpReceiver, None, "OTLP over gRPC and HTTP"),
     known(
         Section::Processors,
@@ -172,6 +179,27 @@ pub const KNOWN: [Known; 18] = [
         Component::HealthCheck,
         None,
         "answers 200 or 503 over HTTP",
+    ),
+    known(
+        Section::Extensions,
+        "basicauth",
+        Component::BasicAuth,
+        None,
+        "name and password, on either side",
+    ),
+    known(
+        Section::Extensions,
+        "bearertokenauth",
+        Component::BearerTokenAuth,
+        None,
+        "a token, on either side",
+    ),
+    known(
+        Section::Extensions,
+        "headers_setter",
+        Component::HeadersSetter,
+        None,
+        "headers of calls, also from the requests",
     ),
     known(
         Section::Exporters,

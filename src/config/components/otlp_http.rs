@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Uri;
 
-use super::{grpc_client, queue, retry};
+use super::{auth, grpc_client, queue, retry};
 use crate::config::plan::ExporterKind;
 use crate::config::read::{Absent, Block, Kind};
 use crate::otlp::Signal;
@@ -42,8 +42,8 @@ pub fn read(b: &mut Block<'_>, signals: &[Signal], merge: &MergeOptions) -> Expo
     let queue = queue::read(b, Absent::On, &mut merge);
     let retry = retry::read(b, true, false);
     without_effect(b);
-    let right = "headers: {authorization: ...}";
-    b.refuse("auth", "client authenticators are not in this release", right);
+    auth::key(b);
+    let partition = queue::partition(b);
     b.refuse("middlewares", "client middlewares are not in this release", "");
     let proxies = [const { None }; 3].map(|_: Option<Proxy>| proxy.clone());
     let options = Options {
@@ -59,6 +59,8 @@ pub fn read(b: &mut Block<'_>, signals: &[Signal], merge: &MergeOptions) -> Expo
         retry,
         merge,
         protocol: Protocol::Http(Box::new(HttpOptions { encoding, keep, proxies })),
+        auth: None,
+        partition,
     };
     ExporterKind::OtlpHttp { endpoints, options: Box::new(options) }
 }

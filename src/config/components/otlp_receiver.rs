@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::address::host_port;
-use super::tls;
+use super::{auth, tls};
 use crate::config::plan::Receiver;
 use crate::config::print::Out;
 use crate::config::read::{Absent, Block, Kind};
@@ -51,6 +51,8 @@ fn grpc(b: &mut Block<'_>) -> GrpcServerOptions {
     }
     let (transport, tls) = server(b, &[Protocol::Http2]);
     let endpoint = listen_address(b, transport, endpoint, &default.endpoint);
+    auth::key(b);
+    let include_metadata = b.flag("include_metadata", false);
     GrpcServerOptions {
         endpoint,
         transport,
@@ -58,6 +60,9 @@ fn grpc(b: &mut Block<'_>) -> GrpcServerOptions {
         recv_bytes_max,
         streams_max: (streams > 0).then_some(streams),
         keepalive,
+        auth: None,
+        include_metadata,
+        metadata: Vec::new(),
     }
 }
 
@@ -112,6 +117,8 @@ fn http(b: &mut Block<'_>) -> HttpServerOptions {
     let response_headers = response_headers(b);
     let (transport, tls) = server(b, http_server::PROTOCOLS);
     let endpoint = listen_address(b, transport, endpoint, &default.endpoint);
+    auth::key(b);
+    let include_metadata = b.flag("include_metadata", false);
     HttpServerOptions {
         endpoint,
         transport,
@@ -124,6 +131,9 @@ fn http(b: &mut Block<'_>) -> HttpServerOptions {
         encodings,
         cors,
         response_headers,
+        auth: None,
+        include_metadata,
+        metadata: Vec::new(),
     }
 }
 
@@ -262,10 +272,6 @@ pub fn server(b: &mut Block<'_>, protocols: &[Protocol]) -> (Transport, Option<S
         b.ignore("dialer", Kind::Any, "a listener does not dial");
     }
     let tls = tls::server(b, protocols);
-    b.refuse("auth", "server authenticators are not in this release", "");
     b.refuse("middlewares", "server middlewares are not in this release", "");
-    if b.has("include_metadata") && b.unrecorded(|b| b.flag("include_metadata", false)) {
-        b.refuse_at("include_metadata", "client metadata is not in this release", "");
-    }
     (transport.unwrap_or_default(), tls)
 }

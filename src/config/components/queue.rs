@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
+
 use crate::config::read::{Absent, Block, Kind};
 use crate::upstream::options::{MergeOptions, QueueOptions, Sizer};
 
@@ -78,7 +80,13 @@ fn batch(
         b.error_at("min_size", what, "");
     }
     b.block("partition", |b| {
-        b.refuse("metadata_keys", "partitions by client metadata are not in this release", "");
+        let keys = b.texts("metadata_keys", &[]);
+        for (at, key) in keys.iter().enumerate() {
+            if keys[..at].iter().any(|other| other.eq_ignore_ascii_case(key)) {
+                let what = format!("duplicate entry in metadata_keys: \"{key}\"");
+                b.error_at("metadata_keys", what, "");
+            }
+        }
     });
     for key in ["flush_timeout", "min_size"] {
         if b.has(key) {
@@ -95,6 +103,22 @@ fn batch(
         }
         (_, Ok(max)) => merge.items_max = max,
     }
+}
+
+/// Headers of requests by which calls are parted: `batch.partition.metadata_keys` of the queue that
+/// [`read`] has read.
+pub fn partition(b: &mut Block<'_>) -> Vec<HeaderName> {
+    let mut names = Vec::new();
+    b.lenient("sending_queue", |b| {
+        b.lenient("batch", |b| {
+            b.lenient("partition", |b| {
+                let keys = b.unrecorded(|b| b.texts("metadata_keys", &[]));
+                names =
+                    keys.iter().filter_map(|k| HeaderName::from_bytes(k.as_bytes()).ok()).collect();
+            });
+        });
+    });
+    names
 }
 
 fn sizer(b: &mut Block<'_>, default: &str, fallback: Sizer) -> Sizer {

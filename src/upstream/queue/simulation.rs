@@ -413,7 +413,7 @@ impl World {
 
     fn push(&mut self, at: usize, ticket: Option<Ticket>) {
         let Piece { queue, items, bytes, .. } = self.pieces[at];
-        let part = NewPart { items, bytes, ticket, charge: None };
+        let part = NewPart { items, bytes, ticket, charge: None, metadata: None };
         self.endpoints[queue].queue.push(self.now, part, &mut self.replies, |out| {
             out.extend_from_slice(&u32::try_from(at).unwrap().to_le_bytes());
             out.extend_from_slice(&u32::try_from(bytes).unwrap().to_le_bytes());

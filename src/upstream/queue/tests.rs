@@ -50,7 +50,7 @@ impl Rig {
 
     fn push_for(&mut self, ticket: Ticket, letter: u8, bytes: usize) {
         assert!(self.queue.reserve(1, bytes as u64), "room");
-        let part = NewPart { items: 1, bytes, ticket: Some(ticket), charge: None };
+        let part = NewPart { items: 1, bytes, ticket: Some(ticket), charge: None, metadata: None };
         self.queue.push(self.now, part, &mut self.replies, |out| {
             out.resize(out.len() + bytes, letter);
         });
@@ -521,7 +521,13 @@ fn what_is_charged_is_given_back_with_the_parts() {
     let tickets = [1, 9, 9, 9].map(|n| rig.replies.open(START, Some(START + SECOND * n)));
     for ticket in tickets {
         assert!(rig.queue.reserve(1, 100));
-        let part = NewPart { items: 1, bytes: 100, ticket: Some(ticket), charge: purse.take(100) };
+        let part = NewPart {
+            items: 1,
+            bytes: 100,
+            ticket: Some(ticket),
+            charge: purse.take(100),
+            metadata: None,
+        };
         rig.queue.push(START, part, &mut rig.replies, |out| out.resize(out.len() + 100, b'x'));
     }
     let call = rig.leave();
@@ -559,7 +565,13 @@ fn what_is_taken_to_be_routed_anew_answers_once_it_has_arrived() {
     assert_eq!((held.len(), from.limit.leased(), from.queue.stats.offered), (1, 0, 0));
     let batch = &mut held[0];
     assert!(to.queue.reserve(1, 10));
-    let part = NewPart { items: 1, bytes: 10, ticket: batch.parts[0].ticket, charge: None };
+    let part = NewPart {
+        items: 1,
+        bytes: 10,
+        ticket: batch.parts[0].ticket,
+        charge: None,
+        metadata: None,
+    };
     let message = batch.message();
     to.queue.push(START, part, &mut from.replies, |out| out.extend_from_slice(&message));
     batch.own(Hold::Soft, &mut from.replies);
