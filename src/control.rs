@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use self::discover::{Discovery, Tally};
 use crate::config::Plan;
 use crate::config::plan::ExporterKind;
 use crate::net::listener::{self, Address, Listener, SocketFile};
@@ -29,8 +30,8 @@ use crate::runtime::mesh::{Port, mesh};
 use crate::runtime::{clock, cores, preflight};
 use crate::sampler::Parcel;
 use crate::telemetry::process;
-use crate::upstream::file;
 use crate::upstream::outlet::Limits;
+use crate::upstream::{file, resolve};
 
 pub mod discover;
 pub mod metrics;
@@ -76,6 +77,13 @@ pub enum StartError {
         /// Why.
         cause: std::io::Error,
     },
+    /// A balancer's resolver lacks something.
+    Resolver {
+        /// Component id.
+        exporter: String,
+        /// Why.
+        cause: resolve::Error,
+    },
     /// A core did not come up.
     Core(String),
 }
@@ -96,6 +104,10 @@ impl fmt::Display for StartError {
                 f,
                 "cannot start pipelines: failed to start \"{exporter}\" exporter: open {path}: \
                  {cause}"
+            ),
+            Self::Resolver { exporter, cause } => write!(
+                f,
+                "cannot start pipelines: failed to start \"{exporter}\" exporter: {cause}"
             ),
             Self::Core(text) => f.write_str(text),
         }
@@ -142,6 +154,7 @@ pub struct Running {
     limits: Arc<Limits>,
     memory: Arc<Limit>,
     files: Vec<file::Writer>,
+    resolvers: Vec<Arc<Tally>>,
     tasks: RefCell<JoinSet<()>>,
 }
 
@@ -157,7 +170,7 @@ impl Running {
         let listeners = listen(&plan)?;
         let limits = Arc::new(Limits::default());
         let memory = Limit::new(plan.engine.hard_bytes);
-        let discoveries = discover::all(&plan);
+        let discoveries = discoveries(&plan).await?;
         let mut rings = vec![None; plan.exporters.len()];
         for discovery in &discoveries {
             rings[discovery.exporter] = Some(Arc::clone(discovery.ring()));
@@ -181,7 +194,9 @@ impl Running {
         }
         let mut tasks = JoinSet::new();
         let doors: Vec<Doorway> = cores.iter().map(Core::doorway).collect();
+        let mut resolvers = Vec::new();
         for discovery in discoveries {
+            resolvers.push(discovery.tally());
             tasks.spawn(discovery.follow(doors.clone()));
         }
         let mut addresses = Vec::new();
@@ -200,7 +215,7 @@ impl Running {
         }
         tasks.spawn(watch_busy(cores.iter().map(|c| (c.tid, Arc::clone(&c.load))).collect()));
         let tasks = RefCell::new(tasks);
-        Ok(Self { plan, cores, addresses, limits, memory, files, tasks })
+        Ok(Self { plan, cores, addresses, limits, memory, files, resolvers, tasks })
     }
 
     /// Where connections come in, with the ports that were really bound.
@@ -231,6 +246,12 @@ impl Running {
     #[must_use]
     pub fn limits(&self) -> (&Limits, &Limit) {
         (&self.limits, &self.memory)
+    }
+
+    /// How the balancers' resolvers fare, in the order of the plan.
+    #[must_use]
+    pub fn resolvers(&self) -> &[Arc<Tally>] {
+        &self.resolvers
     }
 
     /// The `file` exporters.
@@ -325,6 +346,19 @@ fn open_files(plan: &Plan) -> Result<(Vec<file::Writer>, Vec<Option<file::Sink>>
         writers.push(writer);
     }
     Ok((writers, sinks))
+}
+
+/// The resolvers of all balancers, asked side by side.
+async fn discoveries(plan: &Plan) -> Result<Vec<Discovery>, StartError> {
+    let balancers = plan.exporters.iter().enumerate().filter_map(|(at, e)| match &e.kind {
+        ExporterKind::LoadBalancing(balancing) => Some((at, e, balancing)),
+        _ => None,
+    });
+    let started = balancers.map(|(at, exporter, balancing)| async move {
+        let discovery = Discovery::start(at, &exporter.id, balancing).await;
+        discovery.map_err(|cause| StartError::Resolver { exporter: exporter.id.clone(), cause })
+    });
+    futures_util::future::try_join_all(started).await
 }
 
 /// Messages that are still arriving may take a sixteenth of the memory limit beside it.

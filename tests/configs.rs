@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use tracemill::config::plan::{ExporterKind, Resolver};
+use tracemill::config::plan::ExporterKind;
 use tracemill::config::{self, Loaded, Machine, Report, Request};
 use tracemill::otlp::Signal;
 use tracemill::route::{Generation, Key};
@@ -47,9 +47,10 @@ fn load_text(text: &str) -> Result<Loaded, Report> {
 }
 
 /// Files that are configurations by themselves.
-const EXAMPLES: [&str; 6] = [
+const EXAMPLES: [&str; 7] = [
     "router.yaml",
     "signals.yaml",
+    "router-kubernetes.yaml",
     "passthrough.yaml",
     "sampler.yaml",
     "tier-router.yaml",
@@ -73,8 +74,7 @@ fn the_router_example_loads_without_a_warning() {
     assert_eq!(plan.health_checks[0].endpoint, "0.0.0.0:13133");
     let ExporterKind::LoadBalancing(lb) = &plan.exporters[0].kind else { panic!("{plan:?}") };
     assert_eq!((lb.template.compression, lb.ring), (Codec::None, Generation::V3));
-    let Resolver::Static(hostnames) = &lb.resolver;
-    assert_eq!(hostnames.len(), 4);
+    assert_eq!(lb.resolver.names().unwrap().len(), 4);
 }
 
 #[test]

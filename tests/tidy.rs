@@ -160,8 +160,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rustls_native_certs", &["net/tls/"]),
     ("arc_swap", &["net/tls/"]),
     ("hyper", &["rpc/", "telemetry/http.rs"]),
-    ("http_body_util", &["rpc/", "telemetry/http.rs"]),
     ("bcrypt", &["rpc/auth/"]),
+    ("http_body_util", &["rpc/", "telemetry/http.rs", "upstream/resolve/https.rs"]),
     ("saphyr_parser", &["config/"]),
     ("clap", &["cli.rs"]),
     ("serde_core", &["otlp/json.rs"]),
@@ -170,6 +170,12 @@ const CRATES: &[(&str, &[&str])] = &[
     // only where a request is decoded to be looked at
     ("prost", &["upstream/debug/", "sample/mark.rs", "testing/"]),
     ("opentelemetry_proto", &["upstream/debug/", "sample/mark.rs", "testing/"]),
+    ("hickory_resolver", &["upstream/resolve/dns.rs"]),
+    ("hyper_rustls", &["upstream/resolve/https.rs"]),
+    ("reqsign_aws_v4", &["upstream/resolve/cloud_map.rs"]),
+    ("reqsign_core", &["upstream/resolve/cloud_map.rs"]),
+    ("kube", &["upstream/resolve/k8s.rs"]),
+    ("k8s_openapi", &["upstream/resolve/k8s.rs"]),
     ("anyhow", &[]),
     ("rand", &[]),
 ];

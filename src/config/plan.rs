@@ -161,7 +161,7 @@ pub struct LoadBalancing {
     /// What is hashed, by signal.
     pub keys: [route::Key; 3],
     /// Where backends are found.
-    pub resolver: Resolver,
+    pub resolver: upstream::resolve::Options,
     /// Which ring.
     pub ring: route::Generation,
     /// `timeout` at the balancer's own level: bound of the reply. The collector's default is 5 s.
@@ -170,26 +170,4 @@ pub struct LoadBalancing {
     pub retry: Option<upstream::options::RetryOptions>,
     /// `sending_queue` at the balancer's own level: a further bound.
     pub queue: Option<upstream::options::QueueOptions>,
-}
-
-/// `resolver`.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Resolver {
-    /// `static.hostnames`, sorted bytewise, duplicates kept (loadbalancing 1.6, 2.2).
-    Static(Vec<String>),
-}
-
-impl Resolver {
-    /// Names in the first answer.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        let Self::Static(names) = self;
-        names.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }

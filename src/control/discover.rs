@@ -1,50 +1,71 @@
-//! Where a balancer finds its backends: resolvers on the control thread. Each says its names as the
-//! ring hashes them, first at once and then whenever they change; what changed becomes a new ring,
-//! made here and handed to every core.
+//! Balancers and their resolvers: what a resolver says becomes a ring, made here once and handed
+//! to every core. A failed answer is told, counted, and changes nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use super::Doorway;
-use crate::config::Plan;
-use crate::config::plan::{self, ExporterKind, LoadBalancing};
+use crate::config::plan::LoadBalancing;
 use crate::route::{Generation, Ring};
 use crate::router::core::Message;
+use crate::upstream::resolve::{Error, Resolver};
+
+/// Receivers wait so long for the first answer; then requests are taken and refused until it is
+/// there.
+const FIRST_ANSWER_WAIT: Duration = Duration::from_secs(5);
+
+/// How a resolver fares, for the metrics of the balancer.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Answers.
+    pub answered: AtomicU64,
+    /// Failures.
+    pub failed: AtomicU64,
+    /// Answers that differed from the one before.
+    pub updates: AtomicU64,
+    /// Names in the last answer.
+    pub backends: AtomicU64,
+}
 
 /// One balancer's resolver.
 #[derive(Debug)]
 pub struct Discovery {
     /// Position of the exporter in the plan.
     pub exporter: usize,
+    id: String,
     generation: Generation,
     resolver: Resolver,
     ring: Arc<Ring>,
-}
-
-/// The kinds of resolvers, each with what it needs to find the next answer.
-#[derive(Debug)]
-enum Resolver {
-    /// The names of the configuration, for ever (loadbalancing 1.6).
-    Static,
-}
-
-impl Resolver {
-    /// The next answer that may differ from the one before.
-    async fn next(&mut self) -> Vec<String> {
-        match self {
-            Self::Static => std::future::pending().await,
-        }
-    }
+    tally: Arc<Tally>,
 }
 
 impl Discovery {
-    fn of(exporter: usize, balancing: &LoadBalancing) -> Self {
-        let plan::Resolver::Static(names) = &balancing.resolver;
-        Self {
+    /// The balancer `id` at position `exporter`, with its first answer if that comes soon.
+    ///
+    /// # Errors
+    /// If the resolver lacks what it needs.
+    pub async fn start(
+        exporter: usize,
+        id: &str,
+        balancing: &LoadBalancing,
+    ) -> Result<Self, Error> {
+        let mut discovery = Self {
             exporter,
+            id: id.to_owned(),
             generation: balancing.ring,
-            resolver: Resolver::Static,
-            ring: Arc::new(Ring::new(balancing.ring, names)),
+            resolver: Resolver::new(&balancing.resolver).await?,
+            ring: Arc::new(Ring::new(balancing.ring, &[])),
+            tally: Arc::default(),
+        };
+        if tokio::time::timeout(FIRST_ANSWER_WAIT, discovery.change()).await.is_err() {
+            tracing::warn!(
+                exporter = id,
+                "No backend is known yet: requests are refused until the resolver finds one."
+            );
         }
+        Ok(discovery)
     }
 
     /// The ring of the last answer.
@@ -53,14 +74,16 @@ impl Discovery {
         &self.ring
     }
 
+    /// What is counted while it is followed.
+    #[must_use]
+    pub fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.tally)
+    }
+
     /// Hands every new ring to every core, for as long as it is polled.
     pub(super) async fn follow(mut self, cores: Vec<Doorway>) {
         loop {
-            let names = self.resolver.next().await;
-            if names == self.ring.names() {
-                continue;
-            }
-            self.ring = Arc::new(Ring::new(self.generation, &names));
+            self.change().await;
             for core in &cores {
                 let ring = Arc::clone(&self.ring);
                 if core.inbox.send(Message::Ring { exporter: self.exporter, ring }).is_err() {
@@ -69,14 +92,48 @@ impl Discovery {
             }
         }
     }
-}
 
-/// The resolvers of all balancers of a plan, each with its first answer.
-#[must_use]
-pub fn all(plan: &Plan) -> Vec<Discovery> {
-    let balancers = plan.exporters.iter().enumerate().filter_map(|(at, e)| match &e.kind {
-        ExporterKind::LoadBalancing(balancing) => Some(Discovery::of(at, balancing)),
-        _ => None,
-    });
-    balancers.collect()
+    /// Waits for an answer that differs from the last one. Can be dropped and called again.
+    async fn change(&mut self) {
+        loop {
+            match self.resolver.next().await {
+                Ok(names) => {
+                    self.tally.answered.fetch_add(1, Relaxed);
+                    let is_first = self.tally.updates.load(Relaxed) == 0;
+                    if names != self.ring.names() || (is_first && names.is_empty()) {
+                        return self.take(&names);
+                    }
+                }
+                Err(cause) => {
+                    self.tally.failed.fetch_add(1, Relaxed);
+                    let backends = self.ring.names().len();
+                    let id = &*self.id;
+                    tracing::warn!(exporter = id, backends, "failed to resolve: {cause}");
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, names: &[String]) {
+        if !matches!(self.resolver, Resolver::Static(_)) {
+            self.tell(names);
+        }
+        self.ring = Arc::new(Ring::new(self.generation, names));
+        self.tally.updates.fetch_add(1, Relaxed);
+        self.tally.backends.store(names.len() as u64, Relaxed);
+    }
+
+    fn tell(&self, names: &[String]) {
+        let before: BTreeSet<&String> = self.ring.names().iter().collect();
+        let after: BTreeSet<&String> = names.iter().collect();
+        let joined: Vec<_> = after.difference(&before).collect();
+        let left: Vec<_> = before.difference(&after).collect();
+        tracing::info!(
+            exporter = &*self.id,
+            backends = names.len(),
+            ?joined,
+            ?left,
+            "Backends have changed."
+        );
+    }
 }

@@ -1,9 +1,12 @@
 //! One page of metrics from what every core has counted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::Running;
+use super::discover::Tally;
 use crate::config::Plan;
 use crate::config::plan::{Exporter, ExporterKind};
 use crate::otlp::Signal;
@@ -33,6 +36,7 @@ pub async fn page(running: &Running, reader: &MetricsReader, log_lines_lost: u64
     }
     endpoints(&mut page, &lanes);
     rings(&mut page, plan, &snapshots, &lanes);
+    resolvers(&mut page, plan, running.resolvers());
     limits(&mut page, running);
     cores(&mut page, running, &snapshots);
     if let Ok(process) = Process::read() {
@@ -267,19 +271,35 @@ fn rings(
             hottest(page, exporter, signal, &ring, lanes);
         }
     }
-    let resolvers: BTreeSet<usize> = plan
-        .exporters
-        .iter()
-        .filter_map(|e| match &e.kind {
-            ExporterKind::LoadBalancing(b) => Some(b.resolver.len()),
-            _ => None,
-        })
-        .collect();
-    if let Some(&backends) = resolvers.last() {
-        let resolver = ("resolver", "static");
-        page.gauge(&names::LOADBALANCER_NUM_BACKENDS, &[resolver], backends as f64);
-        page.counter(&names::LOADBALANCER_NUM_BACKEND_UPDATES, &[resolver], 1);
-        page.counter(&names::LOADBALANCER_NUM_RESOLUTIONS, &[resolver, ("success", "true")], 1);
+}
+
+/// What balancers with the same kind of resolver have counted together.
+fn resolvers(page: &mut Page, plan: &Plan, tallies: &[Arc<Tally>]) {
+    let labels = plan.exporters.iter().filter_map(|e| match &e.kind {
+        ExporterKind::LoadBalancing(b) => Some(b.resolver.label()),
+        _ => None,
+    });
+    let mut kinds: BTreeMap<&str, [u64; 4]> = BTreeMap::new();
+    for (label, tally) in labels.zip(tallies) {
+        let [backends, updates, answered, failed] = kinds.entry(label).or_default();
+        // One label set for all of them, as in the collector: the largest is shown.
+        *backends = (*backends).max(tally.backends.load(Relaxed));
+        *updates += tally.updates.load(Relaxed);
+        *answered += tally.answered.load(Relaxed);
+        *failed += tally.failed.load(Relaxed);
+    }
+    for (label, [backends, updates, answered, failed]) in kinds {
+        let resolver = ("resolver", label);
+        if updates > 0 {
+            page.gauge(&names::LOADBALANCER_NUM_BACKENDS, &[resolver], backends as f64);
+            page.counter(&names::LOADBALANCER_NUM_BACKEND_UPDATES, &[resolver], updates);
+        }
+        for (success, count) in [("true", answered), ("false", failed)] {
+            if count > 0 {
+                let labels = [resolver, ("success", success)];
+                page.counter(&names::LOADBALANCER_NUM_RESOLUTIONS, &labels, count);
+            }
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant as Tick;
 use super::Failure;
 use super::counters::{Counters, Sampling};
 use super::traffic::SPANS_PER_TRACE;
-use crate::config::plan::{ExporterKind, Resolver};
+use crate::config::plan::ExporterKind;
 use crate::config::{self, Machine, Plan, Request};
 use crate::control::Running;
 use crate::route::Ring;
@@ -107,8 +107,7 @@ impl Nodes {
         let exporters = &self.router.plan().exporters;
         let ring = exporters.iter().find_map(|exporter| match &exporter.kind {
             ExporterKind::LoadBalancing(balancing) => {
-                let Resolver::Static(names) = &balancing.resolver;
-                Some(Ring::new(balancing.ring, names))
+                balancing.resolver.names().map(|names| Ring::new(balancing.ring, names))
             }
             _ => None,
         });

@@ -182,10 +182,19 @@ impl Ring {
     }
 }
 
+/// The address that `name` dials. IPv6 addresses without a port, which resolvers give when no port
+/// is configured, get the default one too; the collector cannot dial them (loadbalancing 1.7).
+fn address(name: &str) -> String {
+    if !name.starts_with('[') && name.matches(':').count() > 1 {
+        return format!("[{name}]{DEFAULT_PORT}");
+    }
+    let is_bare = !name.contains(':') || (name.starts_with('[') && name.ends_with(']'));
+    format!("{name}{}", if is_bare { DEFAULT_PORT } else { "" })
+}
+
 /// Finds or adds the address that `name` dials.
 fn dial(endpoints: &mut Vec<String>, name: &str) -> u16 {
-    let port = if name.contains(':') { "" } else { DEFAULT_PORT };
-    let address = format!("{name}{port}");
+    let address = address(name);
     let known = endpoints.iter().position(|endpoint| *endpoint == address);
     let at = known.unwrap_or_else(|| {
         endpoints.push(address);
@@ -322,6 +331,21 @@ mod tests {
         let dialled: Vec<_> = (0..5).map(|n| ring.endpoint_of_name(n)).collect();
         assert_eq!(dialled, [0, 0, 1, 1, 2]);
         assert_eq!(ring.vnodes().len(), 1000);
+    }
+
+    #[test]
+    fn a_name_without_port_dials_the_default_one() {
+        let rows = [
+            ("a", "a:4317"),
+            ("a:1", "a:1"),
+            ("10.0.0.1", "10.0.0.1:4317"),
+            ("fd00::1", "[fd00::1]:4317"),
+            ("[fd00::1]", "[fd00::1]:4317"),
+            ("[fd00::1]:1", "[fd00::1]:1"),
+        ];
+        for (name, want) in rows {
+            assert_eq!(address(name), want);
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Sending and hearing back, for both roles: a bounded [`queue`] per endpoint, the [`replies`] that
 //! wait for what is in it, the [`link`] to the endpoint, and the [`lane`] that drives the three.
+//! [`resolve`] finds out which endpoints there are.
 //! Beside them [`debug`], which sends nowhere and only tells, and [`mod@file`], which writes to
 //! disk.
 
@@ -14,6 +15,7 @@ pub mod options;
 pub mod outlet;
 pub mod queue;
 pub mod replies;
+pub mod resolve;
 pub mod stats;
 
 pub use options::Options;

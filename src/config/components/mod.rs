@@ -14,6 +14,7 @@ pub mod otlp_grpc;
 pub mod otlp_http;
 pub mod otlp_receiver;
 pub mod queue;
+pub mod resolver;
 pub mod retry;
 pub mod tail_sampling;
 pub mod tls;
