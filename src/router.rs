@@ -297,7 +297,7 @@ impl Router {
         }
         let mut but = None;
         for &at in &exits.outlets {
-            if outlets[at].owns_nothing(signal) {
+            if outlets[at].owns_nothing(signal) && route::names_no_service(&call.message, index) {
                 but = Some(ownerless(call, index));
             } else {
                 let lost = outlets[at].lose_ownerless(signal);

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Json;
 use tracemill::otlp::value::{Field, Fields, messages};
 use tracemill::otlp::{Index, Signal, scan};
-use tracemill::route::{Generation, Key, Ring, Split, without_service};
+use tracemill::route::{Generation, Key, Ring, Split, names_no_service, without_service};
 
 /// Owners that are no backend.
 const LOST: i64 = -1;
@@ -87,6 +87,8 @@ fn compare(signal: Signal, key: &Key, ring: &Ring, line: &Json, counts: &mut Cou
         let is_right = if want == RANDOM { got != LOST } else { got == want };
         counts.misplaced += u64::from(!is_right);
     }
+    let is_refused = ownerless > 0 && names_no_service(&request, &index);
+    assert_eq!(line["error"].is_string(), is_refused);
     if let Some(error) = line["error"].as_str() {
         let ours = without_service(&request, &index);
         assert_eq!(format!("INTERNAL Permanent error: {ours}"), error);

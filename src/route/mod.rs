@@ -18,6 +18,6 @@ mod ring;
 mod split;
 
 pub use key::Key;
-pub use refusal::without_service;
+pub use refusal::{names_no_service, without_service};
 pub use ring::{Generation, NAMES_MAX, Ring};
 pub use split::{Part, Split};

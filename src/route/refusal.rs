@@ -6,6 +6,16 @@ use crate::otlp::{Index, text};
 /// A reply is no place for more.
 const BYTES_MAX: usize = 2 << 10;
 
+/// Whether no resource of a request names a service, not even one without items: only then the
+/// collector refuses the request.
+#[must_use]
+pub fn names_no_service(body: &[u8], index: &Index) -> bool {
+    index
+        .resources()
+        .iter()
+        .all(|resource| find(index.resource_attributes(body, resource), b"service.name").is_none())
+}
+
 /// The collector's error for all resources of a request that have no `service.name`: one line for
 /// each, with all their attributes (loadbalancing 2.3). Cut off where it gets long.
 #[must_use]
