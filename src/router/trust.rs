@@ -95,13 +95,16 @@ impl Trust {
         let clients = plan.exporters.iter().map(|exporter| {
             let options = match &exporter.kind {
                 ExporterKind::LoadBalancing(balancing) => balancing.template.tls.as_deref(),
-                ExporterKind::OtlpGrpc { options, .. } => options.tls.as_deref(),
-                ExporterKind::OtlpHttp { .. }
-                | ExporterKind::Debug(_)
-                | ExporterKind::File(_)
-                | ExporterKind::Nop => None,
+                ExporterKind::OtlpGrpc { options, .. } | ExporterKind::OtlpHttp { options, .. } => {
+                    options.tls.as_deref()
+                }
+                ExporterKind::Debug(_) | ExporterKind::File(_) | ExporterKind::Nop => None,
             };
-            let loaded = options.map(|o| ClientTls::new(o, &[Protocol::Http2])).transpose();
+            let protocols = match &exporter.kind {
+                ExporterKind::OtlpHttp { .. } => &[Protocol::Http1],
+                _ => &[Protocol::Http2],
+            };
+            let loaded = options.map(|o| ClientTls::new(o, protocols)).transpose();
             let component = || exporter.id.clone();
             loaded.map_err(|cause| Fault { kind: "exporter", component: component(), cause })
         });

@@ -32,6 +32,7 @@ use super::lost::Lost;
 use super::options::Keep;
 use super::proxy::Proxy;
 use super::status::{Code, Status};
+use crate::net::tls::ClientTls;
 use crate::net::{Stream, dial};
 use crate::runtime::clock;
 use crate::runtime::timer::Timeout;
@@ -53,6 +54,8 @@ pub struct Template {
     url: String,
     headers: HeaderMap,
     auth: Option<ClientAuth>,
+    /// Of a URL of `https`.
+    tls: Option<ClientTls>,
 }
 
 /// What all calls to one URL have in common.
@@ -71,7 +74,7 @@ pub struct Common<'a> {
 }
 
 impl Template {
-    /// Calls to `url`, perhaps through a proxy.
+    /// Calls to `url`, perhaps through a proxy, which only URLs of `http` can have.
     ///
     /// # Errors
     /// Names the header that cannot be sent, or the URL.
@@ -81,7 +84,11 @@ impl Template {
         let authority = uri.authority().filter(|a| !a.as_str().contains('@'));
         let authority = authority.ok_or_else(bad_url)?;
         let host = authority.host();
-        let port = authority.port_u16().unwrap_or(80);
+        let port = authority.port_u16().unwrap_or(if uri.scheme_str() == Some("https") {
+            443
+        } else {
+            80
+        });
         let value = |text: &str| HeaderValue::from_str(text).map_err(|_| bad_url());
         let mut headers = HeaderMap::with_capacity(6 + common.extra.len());
         let named = authority.as_str();
@@ -110,13 +117,24 @@ impl Template {
             }
         };
         let target = target.parse().map_err(|_| bad_url())?;
-        Ok(Self { dialled, target, url: url.to_owned(), headers, auth: None })
+        Ok(Self { dialled, target, url: url.to_owned(), headers, auth: None, tls: None })
+    }
+
+    /// The same, with `tls` if the URL asks for it.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<ClientTls>) -> Self {
+        let tls = tls.filter(|_| self.url.starts_with("https://"));
+        Self { tls, ..self }
     }
 
     /// The same, with what `auth` sets on each call.
     #[must_use]
     pub fn with_auth(self, auth: Option<ClientAuth>) -> Self {
         Self { auth, ..self }
+    }
+
+    fn door(&self) -> Door {
+        (self.dialled.clone(), self.tls.clone())
     }
 
     fn request(&self, out: &Outgoing) -> Result<Request<Full<Bytes>>, Status> {
@@ -132,6 +150,8 @@ impl Template {
     }
 }
 
+/// What is dialled, and how.
+type Door = (String, Option<ClientTls>);
 type Http = http1::Connection<TokioIo<Stream>, Full<Bytes>>;
 type Head = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>>>>;
 type Opening = Pin<Box<dyn Future<Output = Result<Line, Lost>>>>;
@@ -193,7 +213,7 @@ impl Pool {
         turn: usize,
         connect_timeout: Duration,
     ) -> Result<Self, Lost> {
-        let first = Line::open(template.dialled.clone(), turn, connect_timeout).await?;
+        let first = Line::open(template.door(), turn, connect_timeout).await?;
         Ok(Self {
             template,
             keep,
@@ -326,8 +346,8 @@ impl Pool {
             && self.lines.len() + self.opening.len() < most
         {
             self.turn += 1;
-            let (address, turn) = (self.template.dialled.clone(), self.turn);
-            self.opening.push(Box::pin(Line::open(address, turn, self.connect_timeout)));
+            let (door, turn) = (self.template.door(), self.turn);
+            self.opening.push(Box::pin(Line::open(door, turn, self.connect_timeout)));
         }
         self.opening.len() > before
     }
@@ -376,10 +396,10 @@ impl Pool {
 }
 
 impl Line {
-    async fn open(address: String, turn: usize, timeout: Duration) -> Result<Self, Lost> {
+    async fn open((address, tls): Door, turn: usize, timeout: Duration) -> Result<Self, Lost> {
         let late = || io::Error::new(io::ErrorKind::TimedOut, "i/o timeout");
         let greet = async {
-            let stream = dial::dial(&address, turn, timeout, None).await?;
+            let stream = dial::dial(&address, turn, timeout, tls.as_ref()).await?;
             let (send, http) = http1::Builder::new()
                 .max_buf_size(HEAD_BYTES_MAX)
                 .handshake(TokioIo::new(stream.clone()))

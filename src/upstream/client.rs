@@ -78,7 +78,7 @@ impl Caller {
                 };
                 let proxy = http.proxies[target.signal as usize].as_ref();
                 let template = http_client::Template::new(&target.endpoint, common, proxy)?;
-                let template = template.with_auth(options.auth.clone());
+                let template = template.with_auth(options.auth.clone()).with_tls(tls);
                 Ok(Self::Http { template, keep: http.keep })
             }
         }

@@ -175,6 +175,34 @@ fn spans_cross_two_routers_over_mutual_tls() {
 }
 
 #[test]
+fn spans_cross_two_routers_over_https() {
+    run(async {
+        let (pki, backend) = (Pki::new(), Backend::new(None).await);
+        backend.start().await;
+        let tls = format!("{}, {}", pki.own("server"), pki.file("client_ca_file", "ca.crt"));
+        let store = format!(
+            "  otlp_grpc: {{endpoint: \"{}\", compression: none, tls: {{insecure: true}}}}",
+            backend.endpoint()
+        );
+        let inner = yaml(&store, &[("traces", "otlp_grpc")], ENGINE);
+        let http = "http: {endpoint: \"127.0.0.1:0\"";
+        let inner = inner.replace(http, &format!("{http}, tls: {{{tls}}}"));
+        let inner = Process::start(&inner).await;
+        let url = format!("https://{}", inner.address("Starting HTTP server"));
+        let tls = format!("{}, {}", pki.ca(), pki.own("client"));
+        let exporter =
+            format!("  otlp_http: {{endpoint: \"{url}\", encoding: json, tls: {{{tls}}}}}");
+        let outer = yaml(&exporter, &[("traces", "otlp_http")], ENGINE);
+        let outer = Process::start(&outer).await;
+        // Larger than a record and than a buffer.
+        let export = Export::new(8_000);
+        let answer = send(&outer, &export).await;
+        assert!(answer.is_ok(), "{answer:?}\n{}", outer.log());
+        until("its spans have arrived", || backend.taken() == export.spans.len()).await;
+    });
+}
+
+#[test]
 fn a_client_that_cannot_show_a_good_certificate_is_refused() {
     run(async {
         let (pki, other, backend) = (Pki::new(), Pki::new(), Backend::new(None).await);

@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use http::Uri;
 
-use super::{auth, grpc_client, queue, retry};
+use super::{auth, grpc_client, queue, retry, tls};
 use crate::config::plan::ExporterKind;
 use crate::config::read::{Absent, Block, Kind};
+use crate::net::tls::Protocol;
 use crate::otlp::Signal;
 use crate::rpc::Codec;
 use crate::rpc::options::Keep;
 use crate::rpc::proxy::Proxy;
 use crate::upstream::Options;
-use crate::upstream::options::{Encoding, HttpOptions, MergeOptions, Protocol};
+use crate::upstream::options::{Encoding, HttpOptions, MergeOptions, Protocol as Spoken};
 
 /// The URLs of the signals, in the order of [`Signal::ALL`].
 const ENDPOINTS: [&str; 3] = ["traces_endpoint", "metrics_endpoint", "logs_endpoint"];
-const NOT_YET: &str = "https:// asks for TLS, which this exporter has not in this release";
 const RIGHT: &str = "endpoint: http://backend:4318";
 
 /// Reads the exporter; `signals` are those of the pipelines that use it.
@@ -24,13 +24,11 @@ pub fn read(b: &mut Block<'_>, signals: &[Signal], merge: &MergeOptions) -> Expo
     b.overlook_unknown();
     let endpoints = endpoints(b, signals);
     let https = endpoints.iter().any(|url| url.starts_with("https://"));
-    if https {
-        b.refuse_at("endpoint", NOT_YET, RIGHT);
-    }
-    b.lenient("tls", |_| {});
     if b.has("tls") && !https {
         b.note_at("tls", "has no effect: a URL of http:// is plaintext", "");
     }
+    // As in the collector, `insecure` does not turn TLS off where the URL asks for it.
+    let tls = tls::client(b, false, https, &[Protocol::Http1]).filter(|_| https);
     let encodings = [("proto", Encoding::Protobuf), ("json", Encoding::Json)];
     let encoding = b.choice("encoding", "proto", &encodings, Encoding::Protobuf);
     let timeout = b.duration_or_negative("timeout", Duration::from_secs(30));
@@ -38,6 +36,10 @@ pub fn read(b: &mut Block<'_>, signals: &[Signal], merge: &MergeOptions) -> Expo
     let headers = grpc_client::headers(b);
     let keep = keep(b);
     let proxy = proxy(b);
+    if https && proxy.is_some() {
+        let what = "a proxy before https:// is not in this release";
+        b.refuse_at("proxy_url", what, "leave proxy_url out");
+    }
     let mut merge = *merge;
     let queue = queue::read(b, Absent::On, &mut merge);
     let retry = retry::read(b, true, false);
@@ -47,7 +49,7 @@ pub fn read(b: &mut Block<'_>, signals: &[Signal], merge: &MergeOptions) -> Expo
     b.refuse("middlewares", "client middlewares are not in this release", "");
     let proxies = [const { None }; 3].map(|_: Option<Proxy>| proxy.clone());
     let options = Options {
-        tls: None,
+        tls: tls.map(Box::new),
         timeout,
         compression,
         compression_level,
@@ -58,7 +60,7 @@ pub fn read(b: &mut Block<'_>, signals: &[Signal], merge: &MergeOptions) -> Expo
         queue,
         retry,
         merge,
-        protocol: Protocol::Http(Box::new(HttpOptions { encoding, keep, proxies })),
+        protocol: Spoken::Http(Box::new(HttpOptions { encoding, keep, proxies })),
         auth: None,
         partition,
     };
