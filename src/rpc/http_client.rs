@@ -84,11 +84,8 @@ impl Template {
         let authority = uri.authority().filter(|a| !a.as_str().contains('@'));
         let authority = authority.ok_or_else(bad_url)?;
         let host = authority.host();
-        let port = authority.port_u16().unwrap_or(if uri.scheme_str() == Some("https") {
-            443
-        } else {
-            80
-        });
+        let usual = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+        let port = authority.port_u16().unwrap_or(usual);
         let value = |text: &str| HeaderValue::from_str(text).map_err(|_| bad_url());
         let mut headers = HeaderMap::with_capacity(6 + common.extra.len());
         let named = authority.as_str();

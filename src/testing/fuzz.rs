@@ -27,6 +27,22 @@ pub fn scan(data: &[u8]) {
     }
 }
 
+/// OTLP/JSON from any bytes: no panic, and what is taken is a request, not much larger.
+///
+/// # Panics
+/// If any of that does not hold.
+pub fn json(data: &[u8]) {
+    let mut index = Index::new();
+    for signal in Signal::ALL {
+        let mut out = Vec::new();
+        if otlp::json::decode_first(signal, data, &mut out).is_ok() {
+            // A digit and a comma are a number of eight bytes.
+            assert!(out.len() <= 8 * data.len() + 16, "{signal:?}: {}", out.len());
+            assert_eq!(otlp::scan(signal, &out, &mut index), Ok(()), "{signal:?}");
+        }
+    }
+}
+
 fn check(data: &[u8], index: &Index) {
     let mut bytes = 0;
     for resource in index.resources() {
@@ -176,6 +192,23 @@ mod tests {
                 let data = [&[u8::try_from(end % 256).unwrap()], &body[..end]].concat();
                 split(&data);
                 keys(&data);
+            }
+        }
+    }
+
+    #[test]
+    fn json_holds_with_any_letter_of_it_changed() {
+        let text = br#"{"resourceSpans":[{"scopeSpans":[{"spans":[{
+            "traceId":"0102030405060708090a0b0c0d0e0f10","kind":2,"startTimeUnixNano":"7",
+            "attributes":[{"key":"a","value":{"arrayValue":{"values":[
+                {"intValue":-1},{"doubleValue":"NaN"},{"bytesValue":"AQ=="}]}}}],
+            "status":{"code":"STATUS_CODE_OK"}}]}]}]}"#;
+        for at in 0..text.len() {
+            json(&text[..at]);
+            for letter in b"{}[]\",:0-n\\\xff" {
+                let mut changed = text.to_vec();
+                changed[at] = *letter;
+                json(&changed);
             }
         }
     }

@@ -1,0 +1,4 @@
+//! Requests in JSON.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| tracemill::testing::fuzz::json(data));
