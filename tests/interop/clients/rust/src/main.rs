@@ -1,7 +1,7 @@
 //! Sends one signal with the Rust SDK:
 //! `interop-signals SIGNAL TRANSPORT COMPRESSION ENDPOINT PREFIX COUNT [CA [CERT KEY]]`
 
-use std::error::Error;
+use std::fmt::Display;
 use std::{env, fs};
 
 use opentelemetry::KeyValue;
@@ -17,7 +17,13 @@ use opentelemetry_sdk::logs::{self, BatchLogProcessor, SdkLoggerProvider};
 use opentelemetry_sdk::metrics::{SdkMeterProvider, Temporality};
 use opentelemetry_sdk::trace::{self, BatchSpanProcessor, SdkTracerProvider};
 
-type Failed = Box<dyn Error>;
+fn said(error: impl Display) -> String {
+    error.to_string()
+}
+
+fn read(path: &str) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|why| format!("{path}: {why}"))
+}
 
 struct Target {
     transport: String,
@@ -28,26 +34,26 @@ struct Target {
 }
 
 impl Target {
-    fn tonic(&self) -> Result<Option<ClientTlsConfig>, Failed> {
+    fn tonic(&self) -> Result<Option<ClientTlsConfig>, String> {
         let Some(ca) = self.files.first() else { return Ok(None) };
-        let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(fs::read(ca)?));
+        let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca)?));
         if let [_, cert, key] = &self.files[..] {
-            tls = tls.identity(Identity::from_pem(fs::read(cert)?, fs::read(key)?));
+            tls = tls.identity(Identity::from_pem(read(cert)?, read(key)?));
         }
         Ok(Some(tls))
     }
 
-    fn http(&self) -> Result<reqwest::blocking::Client, Failed> {
+    fn http(&self) -> Result<reqwest::blocking::Client, String> {
         let mut client = reqwest::blocking::Client::builder();
         if let Some(ca) = self.files.first() {
-            let ca = reqwest::Certificate::from_pem(&fs::read(ca)?)?;
+            let ca = reqwest::Certificate::from_pem(&read(ca)?).map_err(said)?;
             client = client.tls_certs_only([ca]);
         }
         if let [_, cert, key] = &self.files[..] {
-            let both = [fs::read(cert)?, fs::read(key)?].concat();
-            client = client.identity(reqwest::Identity::from_pem(&both)?);
+            let both = [read(cert)?, read(key)?].concat();
+            client = client.identity(reqwest::Identity::from_pem(&both).map_err(said)?);
         }
-        Ok(client.build()?)
+        client.build().map_err(said)
     }
 }
 
@@ -62,7 +68,7 @@ macro_rules! exporter {
             if let Some(tls) = target.tonic()? {
                 builder = builder.with_tls_config(tls);
             }
-            builder.build()?
+            builder.build().map_err(said)?
         } else {
             let protocol = match &target.transport[..] {
                 "http/json" => Protocol::HttpJson,
@@ -76,12 +82,12 @@ macro_rules! exporter {
             if let Some(compression) = target.compression {
                 builder = builder.with_compression(compression);
             }
-            builder.build()?
+            builder.build().map_err(said)?
         }
     }};
 }
 
-fn traces(target: &Target, prefix: &str, count: usize) -> Result<(), Failed> {
+fn traces(target: &Target, prefix: &str, count: usize) -> Result<(), String> {
     let batches = trace::BatchConfigBuilder::default()
         .with_max_queue_size(count + 64)
         .with_max_export_batch_size(64)
@@ -93,11 +99,11 @@ fn traces(target: &Target, prefix: &str, count: usize) -> Result<(), Failed> {
     for n in 0..count {
         tracer.start(format!("{prefix}#{n}")).end();
     }
-    provider.force_flush()?;
-    Ok(provider.shutdown()?)
+    provider.force_flush().map_err(said)?;
+    provider.shutdown().map_err(said)
 }
 
-fn logs(target: &Target, prefix: &str, count: usize) -> Result<(), Failed> {
+fn logs(target: &Target, prefix: &str, count: usize) -> Result<(), String> {
     let batches = logs::BatchConfigBuilder::default()
         .with_max_queue_size(count + 64)
         .with_max_export_batch_size(64)
@@ -112,11 +118,11 @@ fn logs(target: &Target, prefix: &str, count: usize) -> Result<(), Failed> {
         record.set_body(AnyValue::from(format!("{prefix}#{n}")));
         logger.emit(record);
     }
-    provider.force_flush()?;
-    Ok(provider.shutdown()?)
+    provider.force_flush().map_err(said)?;
+    provider.shutdown().map_err(said)
 }
 
-fn metrics(target: &Target, prefix: &str, count: usize) -> Result<(), Failed> {
+fn metrics(target: &Target, prefix: &str, count: usize) -> Result<(), String> {
     let builder = MetricExporter::builder().with_temporality(Temporality::Delta);
     let exporter = exporter!(builder, "metrics", target);
     let provider = SdkMeterProvider::builder().with_periodic_exporter(exporter).build();
@@ -124,10 +130,10 @@ fn metrics(target: &Target, prefix: &str, count: usize) -> Result<(), Failed> {
     for n in 0..count {
         counter.add(1, &[KeyValue::new("id", format!("{prefix}#{n}"))]);
     }
-    Ok(provider.shutdown()?)
+    provider.shutdown().map_err(said)
 }
 
-fn main() -> Result<(), Failed> {
+fn main() -> Result<(), String> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [signal, transport, compression, endpoint, prefix, count, files @ ..] = &arguments[..]
     else {
@@ -146,9 +152,9 @@ fn main() -> Result<(), Failed> {
         files: files.to_vec(),
     };
     // tonic wants a runtime around it, the blocking client wants none
-    let runtime = tokio::runtime::Runtime::new()?;
+    let runtime = tokio::runtime::Runtime::new().map_err(said)?;
     let _inside = (transport == "grpc").then(|| runtime.enter());
-    let count = count.parse()?;
+    let count: usize = count.parse().map_err(said)?;
     match &signal[..] {
         "traces" => traces(&target, prefix, count),
         "logs" => logs(&target, prefix, count),
