@@ -253,14 +253,21 @@ pub fn inspect(inspection: &Inspection) -> ExitCode {
     }
 }
 
-/// Loads a configuration from this process's environment. Warnings and errors go to standard
-/// error; notes are left to the caller.
+/// Reads a configuration from this process's environment.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn read(request: &Request) -> Result<Loaded, config::Report> {
+    let env = |name: &str| std::env::var(name).ok();
+    config::load(request, &env, &Machine::read())
+}
+
+/// [`read`]; warnings and errors go to standard error, notes are left to the caller.
 ///
 /// # Errors
 /// The exit code, after the errors were written.
 pub fn load(request: &Request) -> Result<Loaded, ExitCode> {
-    let env = |name: &str| std::env::var(name).ok();
-    tell(config::load(request, &env, &Machine::read()))
+    tell(read(request))
 }
 
 /// The same for what opens no socket, so that certificates and keys may be missing.

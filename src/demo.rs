@@ -141,10 +141,10 @@ async fn show(options: Options) -> Result<bool, Failure> {
     let router_cores = if cpus < 6 { 1 } else { 2 };
     let nodes = Nodes::start(stores, router_cores, rate).await?;
     let _log =
-        Log::start(nodes.telemetry(), clock::wall).map_err(|e| Failure::Config(e.to_string()))?;
+        Log::start(&nodes.telemetry(), clock::wall).map_err(|e| Failure::Config(e.to_string()))?;
     let homes = Arc::new(Homes::new(&nodes.names, nodes.ring()?));
     let traffic = Traffic::new(clock::unix_nanos());
-    let verdicts = Verdicts::new(nodes.sampling()?, traffic.clone());
+    let verdicts = Verdicts::new(&nodes.sampling()?, traffic.clone());
     introduce(&options, rate, router_cores, &nodes);
     let stage = Stage {
         book: Book::new(traffic.clone(), Arc::clone(&homes), verdicts),

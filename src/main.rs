@@ -18,7 +18,7 @@ fn main() -> ExitCode {
             Err(code) => code,
         },
         Command::Run(request) => match cli::load(&request) {
-            Ok(loaded) => control::serve::run(loaded),
+            Ok(loaded) => control::serve::run(loaded, &|| cli::read(&request)),
             Err(code) => code,
         },
     }

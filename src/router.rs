@@ -8,7 +8,7 @@
 //! when every span of it was acknowledged or is owned by a queue, or the reply names what was not
 //! taken; `received = accepted + refused` for every receiver.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,11 +28,15 @@ use crate::sampler::Sampler;
 use crate::telemetry::Quiet;
 use crate::time::Instant;
 use crate::upstream::file;
+use crate::upstream::lane::Lane;
 use crate::upstream::outlet::{self, Offer, Outlet, Site};
 use crate::upstream::replies::Ticket;
 
+pub mod blueprint;
 pub mod core;
 pub mod debug;
+mod door;
+mod generation;
 mod kept;
 pub mod snapshot;
 pub mod trust;
@@ -55,6 +59,8 @@ pub struct Router {
     rules: Rules,
     /// Samplers of this core; they come after the router, whose outlets they use.
     samplers: RefCell<Vec<Rc<Sampler>>>,
+    /// Its configuration has been replaced and it has nothing left.
+    ended: Cell<bool>,
 }
 
 /// What the configuration says about answers.
@@ -155,7 +161,14 @@ impl Router {
             debug,
             quiet: Quiet::new(Duration::from_secs(10)),
         };
-        Self { state: RefCell::new(state), site, memory, rules, samplers: RefCell::default() }
+        Self {
+            state: RefCell::new(state),
+            site,
+            memory,
+            rules,
+            samplers: RefCell::default(),
+            ended: Cell::new(false),
+        }
     }
 
     /// The walk of one request, from its bytes to its answer.
@@ -382,8 +395,7 @@ impl Router {
     pub fn is_idle(&self) -> bool {
         let state = self.state.borrow();
         let held = state.outlets.iter().flat_map(Outlet::lanes).any(|l| !l.queue().is_empty());
-        let sampling = self.samplers.borrow().iter().any(|sampler| !sampler.is_idle());
-        !held && !sampling && self.site.replies.borrow().waiting() == 0
+        !held && self.site.replies.borrow().waiting() == 0
     }
 
     /// Gives up what is left; items lost, by exporter and endpoint.
@@ -397,24 +409,31 @@ impl Router {
                 lost.push((lane.target().exporter.clone(), lane.target().endpoint.clone(), items));
             }
         }
-        let held = self.held_by_samplers();
-        if held > 0 {
-            lost.push(("tail_sampling".to_owned(), "undecided or not exported".to_owned(), held));
-        }
         lost
     }
 
-    /// Lets acknowledgement deadlines pass, for as long as the core lives.
+    /// Nothing more will come, and nothing is owned: lanes and ticks end.
+    fn end(&self) {
+        self.ended.set(true);
+        self.state.borrow().outlets.iter().flat_map(Outlet::lanes).for_each(Lane::close);
+        self.samplers.take();
+        self.site.replies.borrow_mut().wake();
+    }
+
+    /// Lets acknowledgement deadlines pass, until [`Self::end`].
     async fn tick(&self) {
         let mut alarm = Alarm::default();
         poll_fn(|cx| {
             loop {
+                if self.ended.get() {
+                    return std::task::Poll::Ready(());
+                }
                 let now = clock::now();
                 let mut replies = self.site.replies.borrow_mut();
                 replies.tick(now);
                 let due = replies.next_tick(cx);
                 if !alarm.arm(now, due, cx) {
-                    return std::task::Poll::<()>::Pending;
+                    return std::task::Poll::Pending;
                 }
             }
         })

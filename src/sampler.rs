@@ -30,8 +30,10 @@ use crate::sample::{Moment, Shard, Step};
 use crate::telemetry::Quiet;
 use crate::time::Instant;
 
+mod before;
 mod snapshot;
 
+use before::Before;
 pub use snapshot::SamplerSnapshot;
 use snapshot::Timings;
 
@@ -95,6 +97,10 @@ pub struct Sampler {
     bell: Bell,
     /// Memory is short.
     pressed: Cell<bool>,
+    /// What an earlier configuration has begun to decide.
+    before: Before,
+    /// Nothing more will come.
+    ended: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -178,6 +184,8 @@ impl Sampler {
             room: Gate::default(),
             bell: Bell::default(),
             pressed: Cell::new(false),
+            before: Before::default(),
+            ended: Cell::new(false),
         }
     }
 
@@ -282,14 +290,16 @@ impl Sampler {
 
     /// Gives the own shard the spans that are `mine` of the request that was checked just now.
     fn push(&self, state: &mut State, message: &[u8], mine: impl Fn(&[u8; 16]) -> bool) {
-        state.shard.push(moment(), message, &state.index, mine);
+        let State { shard, index, split, .. } = &mut *state;
+        let theirs = self.before.take(message, index, split, &mine);
+        shard.push(moment(), message, index, |id| mine(id) && !theirs.contains(id));
         state.settle();
         if state.shard.has_leaving() {
             self.bell.ring();
         }
     }
 
-    /// Decides when it is time and lets go what is kept, for as long as the core lives.
+    /// Decides when it is time and lets go what is kept, until [`Self::end`].
     pub async fn run(self: Rc<Self>, exit: impl Exit) {
         let mut alarm = Alarm::default();
         loop {
@@ -304,6 +314,9 @@ impl Sampler {
                 std::task::Poll::Pending
             })
             .await;
+            if self.ended.get() {
+                return;
+            }
         }
     }
 
@@ -424,6 +437,29 @@ impl Sampler {
         self.bell.ring();
     }
 
+    /// Nothing is held and nothing more will come.
+    pub fn end(&self) {
+        self.ended.set(true);
+        self.bell.ring();
+    }
+
+    /// Traces that `before` knows stay with it: a trace is decided by the configuration that its
+    /// first span met.
+    pub fn leave_to(&self, before: Option<Rc<Self>>) {
+        self.before.set(before);
+    }
+
+    /// It has ended, if it is one of `ended`.
+    pub fn forget(&self, ended: &[&Rc<Self>]) {
+        self.before.forget(ended);
+    }
+
+    /// Whether it has met the trace and remembers it.
+    #[must_use]
+    pub fn knows(&self, id: &[u8; 16]) -> bool {
+        self.state.borrow().shard.knows(id) || self.before.knows(id)
+    }
+
     /// Whether nothing waits here.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -450,10 +486,35 @@ impl State {
     }
 }
 
+/// The samplers of this core, by the position that parcels name: the same on every core, because
+/// all of them hear of the same configurations in the same order.
+#[derive(Clone, Debug, Default)]
+pub struct Homes(Rc<RefCell<Vec<Option<Rc<Sampler>>>>>);
+
+impl Homes {
+    /// Gives the sampler that `make` makes the next position.
+    pub fn enter(&self, make: impl FnOnce(usize) -> Sampler) -> Rc<Sampler> {
+        let mut all = self.0.borrow_mut();
+        let sampler = Rc::new(make(all.len()));
+        all.push(Some(Rc::clone(&sampler)));
+        sampler
+    }
+
+    /// Nobody will send to it any more.
+    pub fn leave(&self, sampler: &Sampler) {
+        self.0.borrow_mut()[sampler.at] = None;
+    }
+
+    fn of(&self, parcel: &Parcel) -> Rc<Sampler> {
+        let all = self.0.borrow();
+        Rc::clone(all[parcel.sampler].as_ref().expect("it left when nobody could send to it"))
+    }
+}
+
 /// Takes what other cores send and hears their answers, for as long as the core lives.
-pub async fn carry(mesh: Mesh<Parcel>, samplers: Vec<Rc<Sampler>>) {
+pub async fn carry(mesh: Mesh<Parcel>, homes: Homes) {
     poll_fn(|cx| {
-        while mesh.poll(cx, |parcel| samplers[parcel.sampler].accept(parcel)).is_ready() {}
+        while mesh.poll(cx, |parcel| homes.of(parcel).accept(parcel)).is_ready() {}
         std::task::Poll::<()>::Pending
     })
     .await;

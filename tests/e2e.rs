@@ -34,6 +34,8 @@ mod http_exporter;
 mod inlets;
 #[path = "e2e/refusals.rs"]
 mod refusals;
+#[path = "e2e/reload.rs"]
+mod reload;
 #[path = "e2e/sampling.rs"]
 mod sampling;
 #[path = "e2e/signals.rs"]

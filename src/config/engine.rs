@@ -43,6 +43,7 @@ pub fn read(b: &mut Block<'_>) -> Engine {
         ack_wait: b.duration("ack_wait", default.ack_wait),
         refuse_partial: b.flag("refuse_partial", default.refuse_partial),
         drain_timeout: b.duration("drain_timeout", default.drain_timeout),
+        reload_interval: b.duration("reload_interval", default.reload_interval),
     };
     let rings = [("v1", Generation::V1), ("v2", Generation::V2), ("v3", Generation::V3)];
     let ring = b.choice("ring", "v3", &rings, Generation::default());

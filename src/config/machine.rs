@@ -1,7 +1,9 @@
 //! What of the machine a configuration depends on: its memory, for budgets.
 
 use std::fs;
+
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// The machine as the loader sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +40,14 @@ impl Budget {
     }
 }
 
+/// Of this process: the same whenever the configuration is read.
+static INSTANCE_ID: OnceLock<String> = OnceLock::new();
+
+fn instance_id() -> String {
+    let drawn = fs::read_to_string("/proc/sys/kernel/random/uuid");
+    drawn.map_or_else(|_| std::process::id().to_string(), |id| id.trim().to_owned())
+}
+
 impl Machine {
     /// Asks the operating system.
     #[must_use]
@@ -47,8 +57,7 @@ impl Machine {
             .and_then(|text| meminfo_total(&text))
             .unwrap_or(1 << 30);
         let cgroup_bytes = cgroup_limit().filter(|limit| *limit < memory_bytes);
-        let instance_id = fs::read_to_string("/proc/sys/kernel/random/uuid")
-            .map_or_else(|_| std::process::id().to_string(), |id| id.trim().to_owned());
+        let instance_id = INSTANCE_ID.get_or_init(instance_id).clone();
         Self { memory_bytes, cgroup_bytes, instance_id }
     }
 

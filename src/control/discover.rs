@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Doorway;
 use crate::config::plan::LoadBalancing;
-use crate::route::{Generation, Ring};
+use crate::route::{Generation as RingGeneration, Ring};
 use crate::router::core::Message;
 use crate::upstream::resolve::{Error, Resolver};
 
@@ -34,27 +34,29 @@ pub struct Tally {
 pub struct Discovery {
     /// Position of the exporter in the plan.
     pub exporter: usize,
+    generation: u64,
     id: String,
-    generation: Generation,
+    ring_generation: RingGeneration,
     resolver: Resolver,
     ring: Arc<Ring>,
     tally: Arc<Tally>,
 }
 
 impl Discovery {
-    /// The balancer `id` at position `exporter`, with its first answer if that comes soon.
+    /// The balancer `id` at position `exporter` of configuration `generation`, with its first answer if that comes soon.
     ///
     /// # Errors
     /// If the resolver lacks what it needs.
     pub async fn start(
-        exporter: usize,
+        (generation, exporter): (u64, usize),
         id: &str,
         balancing: &LoadBalancing,
     ) -> Result<Self, Error> {
         let mut discovery = Self {
             exporter,
+            generation,
             id: id.to_owned(),
-            generation: balancing.ring,
+            ring_generation: balancing.ring,
             resolver: Resolver::new(&balancing.resolver).await?,
             ring: Arc::new(Ring::new(balancing.ring, &[])),
             tally: Arc::default(),
@@ -86,7 +88,9 @@ impl Discovery {
             self.change().await;
             for core in &cores {
                 let ring = Arc::clone(&self.ring);
-                if core.inbox.send(Message::Ring { exporter: self.exporter, ring }).is_err() {
+                let Self { generation, exporter, .. } = self;
+                let message = Message::Ring { generation, exporter, ring };
+                if core.inbox.send(message).is_err() {
                     tracing::error!("A core does not take its messages; it keeps the old ring.");
                 }
             }
@@ -118,7 +122,7 @@ impl Discovery {
         if !matches!(self.resolver, Resolver::Static(_)) {
             self.tell(names);
         }
-        self.ring = Arc::new(Ring::new(self.generation, names));
+        self.ring = Arc::new(Ring::new(self.ring_generation, names));
         self.tally.updates.fetch_add(1, Relaxed);
         self.tally.backends.store(names.len() as u64, Relaxed);
     }

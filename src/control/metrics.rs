@@ -23,20 +23,20 @@ mod sampling;
 /// Asks the cores and renders the page of one reader.
 pub async fn page(running: &Running, reader: &MetricsReader, log_lines_lost: u64) -> String {
     let snapshots = running.snapshots().await;
-    let plan = running.plan();
+    let plan = &*running.plan();
     let telemetry = &plan.telemetry;
     let mut page = Page::new(reader, telemetry.metrics_level, &telemetry.resource);
     receivers(&mut page, plan, &snapshots);
     processors(&mut page, plan, &snapshots);
     sampling::samplers(&mut page, plan, &snapshots);
     let mut lanes = merged(&snapshots);
-    lanes.extend(running.files().iter().flat_map(files));
+    lanes.extend(running.files(files).into_iter().flatten());
     for exporter in &plan.exporters {
         self::exporter(&mut page, plan, exporter, &lanes);
     }
     endpoints(&mut page, &lanes);
     rings(&mut page, plan, &snapshots, &lanes);
-    resolvers(&mut page, plan, running.resolvers());
+    resolvers(&mut page, plan, &running.resolvers());
     limits(&mut page, running);
     cores(&mut page, running, &snapshots);
     if let Ok(process) = Process::read() {

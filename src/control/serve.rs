@@ -4,19 +4,26 @@ use std::future::Future;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Running, metrics};
-use crate::config::{Loaded, Plan, Severity};
+use crate::config::{Loaded, Plan, Report, Severity};
 use crate::runtime::clock;
 use crate::telemetry::http::{self, Health, ListenError};
 use crate::telemetry::log::{self, Log};
 
-/// Runs a configuration until SIGTERM or SIGINT. Exit code 1 means that it did not start; what is
-/// lost at the end is named in the log, as in the collector.
+/// How often an earlier configuration is looked at.
+const RETIRE_TICK: Duration = Duration::from_secs(1);
+
+/// Reads the configuration again.
+type Read<'a> = &'a dyn Fn() -> Result<Loaded, Report>;
+
+/// Runs a configuration until SIGTERM or SIGINT, and what `read` says on SIGHUP. Exit code 1 means
+/// that it did not start; what is lost at the end is named in the log, as in the collector.
 #[must_use]
-pub fn run(loaded: Loaded) -> ExitCode {
+pub fn run(loaded: Loaded, read: Read<'_>) -> ExitCode {
     let Loaded { plan, notices, .. } = loaded;
     let log = match Log::start(&plan.telemetry, clock::wall) {
         Ok(log) => log,
@@ -30,7 +37,7 @@ pub fn run(loaded: Loaded) -> ExitCode {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let code = match runtime {
-        Ok(runtime) => runtime.block_on(serve(Arc::new(plan), &log)),
+        Ok(runtime) => runtime.block_on(serve(Arc::new(plan), read, &log)),
         Err(e) => {
             eprintln!("Error: the control thread cannot start: {e}");
             ExitCode::FAILURE
@@ -40,13 +47,13 @@ pub fn run(loaded: Loaded) -> ExitCode {
     code
 }
 
-async fn serve(plan: Arc<Plan>, log: &Log) -> ExitCode {
+async fn serve(plan: Arc<Plan>, read: Read<'_>, log: &Log) -> ExitCode {
     let refuse = |e: &dyn std::fmt::Display| {
         eprintln!("Error: {e}");
         ExitCode::FAILURE
     };
     // Before there is a port that says we are here: who sees it may end us properly.
-    let ended = ended();
+    let mut signals = Signals::catch();
     // The admin ports first: a process that cannot be observed should not take traffic.
     let health = Health::default();
     let admin = match Admin::listen(&plan) {
@@ -57,20 +64,12 @@ async fn serve(plan: Arc<Plan>, log: &Log) -> ExitCode {
         Ok(running) => Rc::new(running),
         Err(e) => return refuse(&e),
     };
-    for (entrance, address) in running.addresses() {
-        tracing::info!(
-            otelcol.component.id = %plan.receivers[entrance.receiver()].id,
-            otelcol.component.kind = "receiver",
-            endpoint = %address,
-            "Starting {} server",
-            entrance.name()
-        );
-    }
+    tell_receivers(&running);
     admin.log();
     tracing::info!("Everything is ready. Begin running and processing data.");
     health.ready(clock::now(), clock::wall());
     let life = async {
-        let name = ended.await;
+        let name = live(&running, read, &mut signals).await;
         tracing::info!(signal = name, "Received signal from OS");
         tracing::info!("Starting shutdown...");
         health.unavailable();
@@ -95,21 +94,107 @@ async fn serve(plan: Arc<Plan>, log: &Log) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Catches the signals that end the process from now on; the future waits for one, and is its
-/// name. SIGHUP, on which the collector loads its configuration again, must not end it.
-fn ended() -> impl Future<Output = &'static str> {
-    let catch = |kind| signal(kind).expect("signals can be caught once tokio runs");
-    let (mut term, mut int) = (catch(SignalKind::terminate()), catch(SignalKind::interrupt()));
-    let mut hang_up = catch(SignalKind::hangup());
-    async move {
-        loop {
-            tokio::select! {
-                _ = term.recv() => return "terminated",
-                _ = int.recv() => return "interrupt",
-                _ = hang_up.recv() => tracing::warn!(
-                    "SIGHUP has no effect: a changed configuration is read at the next start."
-                ),
+fn tell_receivers(running: &Running) {
+    for (entrance, address) in running.addresses() {
+        tracing::info!(
+            otelcol.component.id = %running.plan().receivers[entrance.receiver()].id,
+            otelcol.component.kind = "receiver",
+            endpoint = %address,
+            "Starting {} server",
+            entrance.name()
+        );
+    }
+}
+
+/// Goes over to a changed configuration when it is asked to; the name of the signal that ends it.
+async fn live(running: &Running, read: Read<'_>, signals: &mut Signals) -> &'static str {
+    let mut refused = String::new();
+    loop {
+        let interval = running.plan().engine.reload_interval;
+        let look = async {
+            match interval.is_zero() {
+                true => std::future::pending().await,
+                false => tokio::time::sleep(interval).await,
             }
+        };
+        tokio::select! {
+            event = signals.next() => match event {
+                Event::End(name) => return name,
+                Event::HangUp => {
+                    tracing::info!("Received SIGHUP: the configuration is read again.");
+                    refused.clear();
+                    reload(running, read, true, &mut refused).await;
+                }
+            },
+            () = look => reload(running, read, false, &mut refused).await,
+            () = tokio::time::sleep(RETIRE_TICK), if running.is_retiring() => {
+                running.retire().await;
+            }
+        }
+    }
+}
+
+/// Takes the configuration that is there now, if it has changed. What is wrong with it is told
+/// once.
+async fn reload(running: &Running, read: Read<'_>, asked: bool, refused: &mut String) {
+    let why = match read() {
+        Ok(loaded) if loaded.plan == *running.plan() => {
+            if asked {
+                tracing::info!("The configuration has not changed.");
+            }
+            return;
+        }
+        Ok(loaded) => {
+            for notice in &loaded.notices {
+                tracing::info!("{notice}");
+            }
+            match running.reload(Arc::new(loaded.plan)).await {
+                Ok(()) => {
+                    refused.clear();
+                    tell_receivers(running);
+                    return tracing::info!("The new configuration runs.");
+                }
+                Err(e) => e.to_string(),
+            }
+        }
+        Err(report) => report.to_string(),
+    };
+    if why != *refused {
+        tracing::error!("The new configuration is refused; the old one runs on. {why}");
+        *refused = why;
+    }
+}
+
+/// What the process is asked to do.
+enum Event {
+    /// End; the name of the signal.
+    End(&'static str),
+    /// Read the configuration again.
+    HangUp,
+}
+
+/// The signals that are caught, from its making on.
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn catch() -> Self {
+        let catch = |kind| signal(kind).expect("signals can be caught once tokio runs");
+        Self {
+            term: catch(SignalKind::terminate()),
+            int: catch(SignalKind::interrupt()),
+            hang_up: catch(SignalKind::hangup()),
+        }
+    }
+
+    async fn next(&mut self) -> Event {
+        tokio::select! {
+            _ = self.term.recv() => Event::End("terminated"),
+            _ = self.int.recv() => Event::End("interrupt"),
+            _ = self.hang_up.recv() => Event::HangUp,
         }
     }
 }

@@ -91,21 +91,22 @@ impl Nodes {
     }
 
     /// How the process logs: as the router is configured.
-    pub(super) fn telemetry(&self) -> &telemetry::Options {
-        &self.router.plan().telemetry
+    pub(super) fn telemetry(&self) -> telemetry::Options {
+        self.router.plan().telemetry.clone()
     }
 
     /// What the samplers do.
-    pub(super) fn sampling(&self) -> Result<&Options, Failure> {
-        let pipelines = self.samplers.iter().flat_map(|s| &s.plan().pipelines);
-        let sampling = pipelines.filter_map(|p| p.sampling.as_ref()).next();
-        sampling.map(|s| &s.options).ok_or_else(|| Failure::Config("nothing samples".into()))
+    pub(super) fn sampling(&self) -> Result<Options, Failure> {
+        let plan = self.samplers.first().map(Running::plan);
+        let mut pipelines = plan.iter().flat_map(|plan| &plan.pipelines);
+        let sampling = pipelines.find_map(|p| p.sampling.as_ref());
+        sampling.map(|s| s.options.clone()).ok_or_else(|| Failure::Config("nothing samples".into()))
     }
 
     /// The ring that the collector would build: not the router's own.
     pub(super) fn ring(&self) -> Result<Ring, Failure> {
-        let exporters = &self.router.plan().exporters;
-        let ring = exporters.iter().find_map(|exporter| match &exporter.kind {
+        let plan = self.router.plan();
+        let ring = plan.exporters.iter().find_map(|exporter| match &exporter.kind {
             ExporterKind::LoadBalancing(balancing) => {
                 balancing.resolver.names().map(|names| Ring::new(balancing.ring, names))
             }

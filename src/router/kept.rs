@@ -1,5 +1,6 @@
 //! The sampler's two doors in the router: requests that are sampled, and traces that are kept.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -58,28 +59,38 @@ impl Router {
         let at = *self.state.borrow().ways[way].samplers.get(at)?;
         Some(Rc::clone(&self.samplers.borrow()[at]))
     }
-
-    /// Everything that the samplers hold is decided now.
-    pub fn finish_samplers(&self) {
-        self.samplers.borrow().iter().for_each(|sampler| sampler.finish());
-    }
-
-    /// Spans that the samplers hold, by component.
-    pub(super) fn held_by_samplers(&self) -> u64 {
-        self.samplers.borrow().iter().map(|sampler| sampler.held()).sum()
-    }
 }
 
-/// The exporters of a sampled pipeline.
+/// The exporters of a sampled pipeline; a new configuration may name others.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct Kept(RefCell<Target>);
+
+#[derive(Debug)]
+struct Target {
     /// The core's router.
-    pub(super) router: Rc<Router>,
+    router: Rc<Router>,
     /// Where its traces go.
-    pub(super) exits: Exits,
+    exits: Exits,
 }
 
-impl Exit for Kept {
+impl Kept {
+    pub(super) fn new(router: Rc<Router>, exits: Exits) -> Rc<Self> {
+        Rc::new(Self(RefCell::new(Target { router, exits })))
+    }
+
+    /// What is kept from now on goes to these exporters.
+    pub(super) fn turn_to(&self, router: Rc<Router>, exits: Exits) {
+        *self.0.borrow_mut() = Target { router, exits };
+    }
+}
+
+impl Exit for Rc<Kept> {
+    fn ship(&self, now: Instant, spans: u64, body: &[u8], late: bool) -> bool {
+        self.0.borrow().ship(now, spans, body, late)
+    }
+}
+
+impl Target {
     /// Each trace is a part of its own, so that a refused batch is halved down to one trace.
     fn ship(&self, now: Instant, spans: u64, body: &[u8], late: bool) -> bool {
         let state = &mut *self.router.state.borrow_mut();

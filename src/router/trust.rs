@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use super::core::{Entrance, entrances};
+use super::blueprint::{Entrance, entrances};
 use crate::config::Plan;
 use crate::config::plan::ExporterKind;
 use crate::net::tls::{self, ClientTls, Protocol, Reload, ServerTls};

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// A limit that all cores see.
 #[derive(Debug)]
 pub struct Limit {
-    max: u64,
+    max: AtomicU64,
     leased: AtomicU64,
 }
 
@@ -17,13 +17,18 @@ impl Limit {
     /// At most `max` units.
     #[must_use]
     pub fn new(max: u64) -> Arc<Self> {
-        Arc::new(Self { max, leased: AtomicU64::new(0) })
+        Arc::new(Self { max: AtomicU64::new(max), leased: AtomicU64::new(0) })
     }
 
     /// The limit.
     #[must_use]
     pub fn max(&self) -> u64 {
-        self.max
+        self.max.load(Relaxed)
+    }
+
+    /// From now on at most `max`; what is leased beyond that stays until it is given back.
+    pub fn set_max(&self, max: u64) {
+        self.max.store(max, Relaxed);
     }
 
     /// What the cores hold of it, what they have not used of their chunks included.
@@ -34,7 +39,7 @@ impl Limit {
 
     fn take(&self, want: u64) -> bool {
         self.leased
-            .fetch_update(Relaxed, Relaxed, |l| l.checked_add(want).filter(|&n| n <= self.max))
+            .fetch_update(Relaxed, Relaxed, |l| l.checked_add(want).filter(|&n| n <= self.max()))
             .is_ok()
     }
 

@@ -25,6 +25,9 @@ pub struct Options {
     pub refuse_partial: bool,
     /// Time to deliver what is owned after SIGTERM.
     pub drain_timeout: Duration,
+    /// The configuration is read again this often, and taken if it has changed; zero: only on
+    /// SIGHUP.
+    pub reload_interval: Duration,
 }
 
 impl Default for Options {
@@ -40,6 +43,7 @@ impl Default for Options {
             ack_wait: Duration::from_secs(1),
             refuse_partial: false,
             drain_timeout: Duration::from_secs(10),
+            reload_interval: Duration::ZERO,
         }
     }
 }

@@ -55,6 +55,12 @@ impl Decided {
         self.entries.is_empty()
     }
 
+    /// Whether it remembers the trace; that is no use of it.
+    #[must_use]
+    pub fn has(&self, id: &[u8; 16]) -> bool {
+        !self.entries.is_empty() && self.find(half(id)).is_some()
+    }
+
     /// The decision about a trace, which is then the most recently used.
     pub fn get(&mut self, id: &[u8; 16]) -> Option<Decision> {
         if self.entries.is_empty() {

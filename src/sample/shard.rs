@@ -210,6 +210,12 @@ impl Shard {
         self.traces.len()
     }
 
+    /// Whether it has met the trace and remembers it.
+    #[must_use]
+    pub fn knows(&self, id: &[u8; 16]) -> bool {
+        self.traces.find(id).is_some() || self.sampled.has(id) || self.not_sampled.has(id)
+    }
+
     /// Bytes of memory that spans, directories and records take.
     #[must_use]
     pub fn bytes(&self) -> u64 {

@@ -246,6 +246,11 @@ impl Replies {
         self.deadline()
     }
 
+    /// Wakes whoever lets deadlines pass.
+    pub fn wake(&mut self) {
+        self.ticker.take().map(Waker::wake);
+    }
+
     /// Lets deadlines pass.
     pub fn tick(&mut self, now: Instant) {
         while let Some(first) = self.deadlines.first_entry()

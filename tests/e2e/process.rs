@@ -13,7 +13,7 @@ use super::until;
 pub(crate) struct Process {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
-    _files: tempfile::TempDir,
+    files: tempfile::TempDir,
 }
 
 impl Process {
@@ -36,7 +36,7 @@ impl Process {
                 lines.lock().unwrap().push(line);
             }
         });
-        Self { child, log, _files: files }
+        Self { child, log, files }
     }
 
     /// Starts it and waits until it says that it is ready.
@@ -72,8 +72,22 @@ impl Process {
 
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        self.signal("-HUP");
+    }
+
+    fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// Puts another text in the place of its configuration.
+    pub(crate) fn write(&self, yaml: &str) {
+        std::fs::write(self.files.path().join("config.yaml"), yaml).unwrap();
     }
 
     /// Its exit code, once it has ended and its log is whole.

@@ -1,0 +1,180 @@
+//! One configuration on one core: its router, its doors and its samplers, from the first
+//! connection to the last span that it owns. A new configuration is a new generation beside it;
+//! what is in flight ends in the old one.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use super::Router;
+use super::blueprint::{self, Blueprint, Sampling};
+use super::door::{Door, doors, enter};
+use super::kept::Kept;
+use crate::net::socket::Accepted;
+use crate::runtime::clock;
+use crate::runtime::drain::Drain;
+use crate::runtime::executor;
+use crate::runtime::lease::Purse;
+use crate::runtime::mesh::Mesh;
+use crate::sample::{self, Setup, Shard};
+use crate::sampler::{Homes, Parcel, Parts, Sampler};
+
+/// What all generations of a core stand on.
+pub(super) struct Ground {
+    /// Number of the core.
+    pub(super) core: usize,
+    /// Memory of the process.
+    pub(super) memory: Purse,
+    /// Memory for messages that are still arriving.
+    pub(super) arriving: Purse,
+    /// The way to the other cores.
+    pub(super) mesh: Mesh<Parcel>,
+    /// The samplers that the other cores can reach.
+    pub(super) homes: Homes,
+}
+
+/// One configuration on one core.
+pub(super) struct Generation {
+    /// The same on every core.
+    pub(super) number: u64,
+    /// Its router.
+    pub(super) router: Rc<Router>,
+    /// Connections that it serves.
+    pub(super) connections: Rc<Cell<usize>>,
+    doors: Vec<Door>,
+    drain: Drain,
+    samplers: Vec<Placed>,
+}
+
+/// A sampler of this generation.
+struct Placed {
+    /// Id of its pipeline.
+    pipeline: String,
+    options: sample::Options,
+    soft_bytes: u64,
+    sampler: Rc<Sampler>,
+    kept: Rc<Kept>,
+    /// The next generation goes on with it.
+    handed_on: Cell<bool>,
+}
+
+impl Generation {
+    /// Makes everything that `blueprint` asks for. A sampler of `before` whose policies are the
+    /// same is taken over with all that it holds; others finish what they have begun.
+    pub(super) fn new(blueprint: &Blueprint, ground: &Ground, before: Option<&Self>) -> Self {
+        let router = Rc::new(blueprint::router(blueprint, ground.core, ground.memory.clone()));
+        let (drain, connections) = (Drain::default(), Rc::new(Cell::new(0)));
+        let doors = doors(blueprint, &router, &ground.arriving, &drain, &connections);
+        let ticking = Rc::clone(&router);
+        executor::detach(async move { ticking.tick().await });
+        let samplers = samplers(blueprint, ground, &router, before);
+        router.set_samplers(samplers.iter().map(|placed| Rc::clone(&placed.sampler)).collect());
+        Self { number: blueprint.generation, router, connections, doors, drain, samplers }
+    }
+
+    /// Serves a connection that came in at entrance `listener`.
+    pub(super) fn enter(&self, listener: usize, socket: Accepted, load: Arc<AtomicUsize>) {
+        enter(&self.doors[listener], socket, load);
+    }
+
+    /// Asks its clients to leave; what it owns is delivered without lingering.
+    pub(super) fn drain(&self) {
+        self.drain.call();
+        self.router.drain();
+    }
+
+    /// Everything that its samplers hold is decided now.
+    pub(super) fn finish_samplers(&self) {
+        self.own().for_each(|placed| placed.sampler.finish());
+    }
+
+    /// Whether nothing is owned and nobody waits.
+    pub(super) fn is_idle(&self) -> bool {
+        self.router.is_idle() && self.own().all(|placed| placed.sampler.is_idle())
+    }
+
+    /// Gives up what is left; items lost, by exporter and endpoint.
+    pub(super) fn abandon(&self) -> Vec<(String, String, u64)> {
+        let mut lost = self.router.abandon();
+        let held: u64 = self.own().map(|placed| placed.sampler.held()).sum();
+        if held > 0 {
+            lost.push(("tail_sampling".to_owned(), "undecided or not exported".to_owned(), held));
+        }
+        lost
+    }
+
+    /// Ends it when it is idle everywhere; `next` need not ask its samplers any more.
+    pub(super) fn end(self, ground: &Ground, next: &Self) {
+        for placed in self.own() {
+            placed.sampler.end();
+            ground.homes.leave(&placed.sampler);
+        }
+        for placed in &next.samplers {
+            placed.sampler.forget(&self.own().map(|p| &p.sampler).collect::<Vec<_>>());
+        }
+        self.router.end();
+    }
+
+    /// Samplers that the next generation has not taken over.
+    fn own(&self) -> impl Iterator<Item = &Placed> {
+        self.samplers.iter().filter(|placed| !placed.handed_on.get())
+    }
+}
+
+fn samplers(
+    blueprint: &Blueprint,
+    ground: &Ground,
+    router: &Rc<Router>,
+    before: Option<&Generation>,
+) -> Vec<Placed> {
+    let plan = &blueprint.plan;
+    let soft_bytes = plan.engine.soft_bytes;
+    let sampled = plan.pipelines.iter().filter_map(|p| Some((p, p.sampling.as_ref()?)));
+    let place = |(at, (pipeline, sampling)): (usize, (_, &crate::config::plan::Sampling))| {
+        let pipeline: &crate::config::plan::Pipeline = pipeline;
+        let old = before.iter().flat_map(|b| &b.samplers).find(|p| p.pipeline == pipeline.id);
+        let exits = blueprint::exits(blueprint, pipeline);
+        let options = sampling.options.clone();
+        let (sampler, kept) = match old {
+            Some(old) if old.options == options && old.soft_bytes == soft_bytes => {
+                old.handed_on.set(true);
+                old.kept.turn_to(Rc::clone(router), exits);
+                (Rc::clone(&old.sampler), Rc::clone(&old.kept))
+            }
+            _ => {
+                let sampler = sampler(blueprint, ground, router, at, &options);
+                sampler.leave_to(old.map(|old| Rc::clone(&old.sampler)));
+                let kept = Kept::new(Rc::clone(router), exits);
+                executor::detach(Rc::clone(&sampler).run(Rc::clone(&kept)));
+                (sampler, kept)
+            }
+        };
+        let (pipeline, handed_on) = (pipeline.id.clone(), Cell::new(false));
+        Placed { pipeline, options, soft_bytes, sampler, kept, handed_on }
+    };
+    sampled.enumerate().map(place).collect()
+}
+
+fn sampler(
+    blueprint: &Blueprint,
+    ground: &Ground,
+    router: &Rc<Router>,
+    at: usize,
+    options: &sample::Options,
+) -> Rc<Sampler> {
+    let Sampling { program, limiters, census } = blueprint.sampling[at].clone();
+    let seed = blueprint.seed.rotate_left(u32::try_from(ground.core % 64).unwrap_or(0));
+    let setup = Setup { program, limiters, census, shards: blueprint.cores, seed };
+    ground.homes.enter(|at| {
+        Sampler::new(Parts {
+            at,
+            seed: blueprint.seed,
+            shard: Shard::new(clock::now(), options, setup),
+            mesh: ground.mesh.clone(),
+            memory: ground.memory.clone(),
+            soft_bytes: blueprint.plan.engine.soft_bytes,
+            queues: router.queues(),
+        })
+    })
+}
