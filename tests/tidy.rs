@@ -154,7 +154,7 @@ const PLAIN_FILES: &[&str] = &["runtime/lease.rs", "telemetry/names.rs"];
 const CRATES: &[(&str, &[&str])] = &[
     ("glommio", &["net/", "runtime/"]),
     ("h2", &["rpc/"]),
-    ("rustls", &["net/tls/"]),
+    ("rustls", &["net/tls/", "upstream/resolve/"]),
     ("webpki", &["net/tls/"]),
     ("x509_parser", &["net/tls/"]),
     ("rustls_native_certs", &["net/tls/"]),

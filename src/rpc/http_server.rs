@@ -1,18 +1,21 @@
-//! One HTTP/1.1 connection on the server's side: hyper on a [`Stream`], one request at a time.
+//! One HTTP connection on the server's side: hyper on a [`Stream`]. HTTP/1.1 with one request at a
+//! time, or HTTP/2 where TLS has agreed on it (ALPN); in plaintext its preface closes the
+//! connection, as in the collector.
 //!
-//! As with gRPC, one poll reads what has arrived, lets the call run, then writes once. Time limits
+//! As with gRPC, one poll reads what has arrived, lets the calls run, then writes once. Time limits
 //! are kept here and not by hyper, whose timers must be `Send`. Deliberately not here: what a
-//! request and its answer are (`http_call`); HTTP/2, whose preface closes the connection.
+//! request and its answer are (`http_call`).
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::future::{Future as _, poll_fn};
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
@@ -26,16 +29,23 @@ use crate::net::Stream;
 use crate::net::tls::Protocol;
 use crate::runtime::clock;
 use crate::runtime::drain::Drain;
+use crate::runtime::executor;
 use crate::runtime::lease::Purse;
 use crate::runtime::timer::Alarm;
 use crate::time::Instant;
 
 /// What a client may choose where TLS is spoken (ALPN).
-pub const PROTOCOLS: &[Protocol] = &[Protocol::Http1];
+pub const PROTOCOLS: &[Protocol] = &[Protocol::Http2, Protocol::Http1];
 
 /// Read buffer of a connection, and the largest head of a request. hyper's own limit on the number
 /// of its headers is 100; setting it would cost an allocation per request.
 const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Requests of one HTTP/2 connection that may be under way.
+const STREAMS_MAX: u32 = 100;
+/// The same limit for HTTP/2's heads.
+const HEADERS_BYTES_MAX: u32 = 64 << 10;
+/// What a client may send before we have taken it.
+const WINDOW_BYTES: u32 = 1 << 20;
 /// Time for a head to arrive unless set. The collector sets none, so a stalled peer would keep its
 /// connection for ever.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -82,19 +92,54 @@ pub async fn serve<S: Service>(stream: Stream, server: Rc<HttpServer<S>>) -> Res
             Ok::<_, Infallible>(response)
         }
     });
-    let mut http = pin!(
-        http1::Builder::new()
-            .half_close(true)
-            .max_buf_size(HEAD_BYTES_MAX)
-            .max_header_size(HEAD_BYTES_MAX)
-            .serve_connection(TokioIo::new(stream.clone()), service)
-    );
+    let io = TokioIo::new(stream.clone());
+    if stream.protocol() == Some(Protocol::Http2) {
+        let http = http2::Builder::new(OnThisCore)
+            .max_concurrent_streams(STREAMS_MAX)
+            .max_header_list_size(HEADERS_BYTES_MAX)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .serve_connection(io, service);
+        let leave = |http: Pin<&mut _>| http2::Connection::graceful_shutdown(http);
+        return drive(pin!(http), leave, stream, &server, &calls).await;
+    }
+    let http = http1::Builder::new()
+        .half_close(true)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_header_size(HEAD_BYTES_MAX)
+        .serve_connection(io, service);
+    let leave = |http: Pin<&mut _>| http1::Connection::graceful_shutdown(http);
+    drive(pin!(http), leave, stream, &server, &calls).await
+}
+
+/// Runs what a connection's calls need beside it.
+#[derive(Clone, Copy, Debug)]
+struct OnThisCore;
+
+impl<F: Future<Output = ()> + 'static> Executor<F> for OnThisCore {
+    fn execute(&self, call: F) {
+        executor::detach(call);
+    }
+}
+
+/// Lets `http` live on `stream` until one side ends it, or a time limit does. `leave` asks it to
+/// finish what it has begun.
+async fn drive<S, H>(
+    mut http: Pin<&mut H>,
+    leave: impl Fn(Pin<&mut H>),
+    stream: Stream,
+    server: &HttpServer<S>,
+    calls: &Calls,
+) -> Result<(), Lost>
+where
+    H: Future<Output = Result<(), hyper::Error>>,
+{
     let listener = server.drain.listen();
     let mut life = Life::new(clock::now());
     let mut alarm = Alarm::default();
     let end = poll_fn(|cx| {
         if !life.is_leaving() && listener.poll(cx) {
-            http.as_mut().graceful_shutdown();
+            leave(http.as_mut());
             life.leave(clock::now());
         }
         if let Poll::Ready(end) = http.as_mut().poll(cx) {
@@ -105,7 +150,7 @@ pub async fn serve<S: Service>(stream: Stream, server: Rc<HttpServer<S>>) -> Res
             drained => drained.is_ready(),
         };
         let now = clock::now();
-        life.see(now, &calls, stream.bytes(), written);
+        life.see(now, calls, stream.bytes(), written);
         match alarm.arm(now, life.deadline(&server.options), cx) {
             true => Poll::Ready(End::Late),
             false => Poll::Pending,
@@ -176,14 +221,14 @@ fn discard(stream: &mut Stream, left: &mut usize, cx: &mut Context<'_>) -> Poll<
 /// The calls of one connection.
 #[derive(Debug, Default)]
 struct Calls {
-    running: Cell<bool>,
+    running: Cell<usize>,
     started: Cell<u64>,
 }
 
 impl Calls {
     fn start(calls: &Rc<Self>) -> Running {
         calls.started.set(calls.started.get() + 1);
-        calls.running.set(true);
+        calls.running.set(calls.running.get() + 1);
         Running(Rc::clone(calls))
     }
 }
@@ -192,7 +237,7 @@ struct Running(Rc<Calls>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.running.set(false);
+        self.0.running.set(self.0.running.get() - 1);
     }
 }
 
@@ -242,7 +287,7 @@ impl Life {
     /// Follows what happened in a wake-up.
     fn see(&mut self, now: Instant, calls: &Calls, bytes: (u64, u64), written: bool) {
         let (bytes_in, bytes_out) = bytes;
-        let next = if calls.running.get() {
+        let next = if calls.running.get() > 0 {
             Wait::Call
         } else if calls.started.get() != self.started || self.waits_for == Wait::Call {
             Wait::Request

@@ -203,6 +203,38 @@ fn spans_cross_two_routers_over_https() {
 }
 
 #[test]
+fn the_http_port_speaks_http_2_where_tls_has_agreed_on_it() {
+    run(async {
+        let (pki, backend) = (Pki::new(), Backend::new(None).await);
+        backend.start().await;
+        let store = format!(
+            "  otlp_grpc: {{endpoint: \"{}\", compression: none, tls: {{insecure: true}}}}",
+            backend.endpoint()
+        );
+        let http = "http: {endpoint: \"127.0.0.1:0\"";
+        let yaml = yaml(&store, &[("traces", "otlp_grpc")], ENGINE);
+        let yaml = yaml.replace(http, &format!("{http}, tls: {{{}}}", pki.own("server")));
+        let process = Process::start(&yaml).await;
+        let tcp = TcpStream::connect(process.address("Starting HTTP server")).await.unwrap();
+        let connector = pki.connector(None, rustls::ALL_VERSIONS);
+        let name = ServerName::try_from("localhost").unwrap();
+        let client = Client::over(connector.connect(name, tcp).await.unwrap()).await;
+        // Several at once, larger than a window of the start.
+        let exports = [Export::new(2_000), Export::new(2_000), Export::new(1)];
+        let post = |export: &Export| {
+            let request = request("/v1/traces", &[("content-type", "application/x-protobuf")]);
+            let (client, body) = (client.clone(), export.message.clone().into());
+            async move { client.call(request, body).await }
+        };
+        let [a, b, c] = &exports;
+        let (a, b, c) = tokio::join!(post(a), post(b), post(c));
+        assert_eq!([a.http, b.http, c.http], [200; 3], "{a:?} {b:?} {c:?}");
+        let sent: usize = exports.iter().map(|export| export.spans.len()).sum();
+        until("its spans have arrived", || backend.taken() == sent).await;
+    });
+}
+
+#[test]
 fn a_client_that_cannot_show_a_good_certificate_is_refused() {
     run(async {
         let (pki, other, backend) = (Pki::new(), Pki::new(), Backend::new(None).await);
