@@ -6,7 +6,7 @@
 //! pair becomes U+FFFD. What the collector refuses is refused: ids of another length, numbers out
 //! of range, values of another type.
 //!
-//! Messages nest up to [`DEPTH_MAX`], which is beyond what [`check`](super::check) lets through;
+//! Messages nest up to `DEPTH_MAX`, which is beyond what [`check`](super::check) lets through;
 //! what is passed over is read without recursion. Doubles are read to the last bit: `serde_json`
 //! has a feature for it. Memory is that of the request. The inverse is `upstream::file::line`.
 

@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn names_that_dial_the_same_address_are_one_endpoint_and_two_names() {
         let ring = Ring::new(Generation::V3, &names(&["b", "b:4317", "c:1", "c:1", "::1"]));
-        assert_eq!(ring.endpoints(), ["b:4317", "c:1", "::1"]);
+        assert_eq!(ring.endpoints(), ["b:4317", "c:1", "[::1]:4317"]);
         assert_eq!(ring.names().len(), 5);
         let dialled: Vec<_> = (0..5).map(|n| ring.endpoint_of_name(n)).collect();
         assert_eq!(dialled, [0, 0, 1, 1, 2]);

@@ -4,7 +4,7 @@
 //! [`Pool::poll`] reads, advances every call and writes once per connection. As with gRPC it
 //! neither retries nor waits: what a failure means is its owner's business. A call that was never
 //! sent, because its idle connection had just been closed, moves to another one. What an HTTP
-//! status means stands in [`super::http_reply`]. Redirects are not followed.
+//! status means stands in `http_reply`. Redirects are not followed.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -248,7 +248,9 @@ impl Replies {
 
     /// Wakes whoever lets deadlines pass.
     pub fn wake(&mut self) {
-        self.ticker.take().map(Waker::wake);
+        if let Some(ticker) = self.ticker.take() {
+            ticker.wake();
+        }
     }
 
     /// Lets deadlines pass.

@@ -86,9 +86,15 @@ fn what_waits_for_a_dead_backend_is_delivered_by_the_old_configuration() {
         process.hang_up();
         until("the new one runs", || process.log().contains(RUNS)).await;
         let after = export(&process, &[new_trace()]).await;
-        until("the new backend has its own", || taken(&[&b]) == spans(&[after.clone()])).await;
+        until("the new backend has its own", || {
+            taken(&[&b]) == spans(std::slice::from_ref(&after))
+        })
+        .await;
         a.start().await;
-        until("the old backend has its own", || taken(&[&a]) == spans(&[before.clone()])).await;
+        until("the old backend has its own", || {
+            taken(&[&a]) == spans(std::slice::from_ref(&before))
+        })
+        .await;
         until("the old one has ended", || process.log().contains(DONE)).await;
     });
 }

@@ -116,11 +116,12 @@ pub struct Known {
     pub about: &'static str,
 }
 
+const BALLAST: &str = "no ballast is taken: it steers Go's garbage collector, which is not here";
 const PPROF: &str = "no profile is served; `perf` shows every function of a running tracemill";
 const ZPAGES: &str = "no pages are served; the metrics page shows every queue and limit";
 
 /// Every type that is accepted.
-pub const KNOWN: [Known; 21] = [
+pub const KNOWN: [Known; 22] = [
     known(Section::Receivers, "otlp", Component::OtlpReceiver, None, "OTLP over gRPC and HTTP"),
     known(
         Section::Processors,
@@ -237,6 +238,13 @@ pub const KNOWN: [Known; 21] = [
         Component::Replaced(ZPAGES),
         None,
         "accepted; no pages are served",
+    ),
+    known(
+        Section::Extensions,
+        "memory_ballast",
+        Component::Replaced(BALLAST),
+        None,
+        "accepted; it is for Go's garbage collector",
     ),
 ];
 
