@@ -43,8 +43,8 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// The balancer `id` at position `exporter` of configuration `generation`, with its first answer
-    /// if that comes soon.
+    /// The balancer `id` at position `exporter` of configuration `generation`, with its first
+    /// answer if that comes soon.
     ///
     /// # Errors
     /// If the resolver lacks what it needs.
