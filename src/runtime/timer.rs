@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use glommio::timer::Timer;
@@ -13,8 +13,12 @@ use crate::time::Instant;
 /// An alarm of one task.
 #[derive(Debug, Default)]
 pub struct Alarm {
-    armed: Option<(Instant, Timer)>,
+    armed: Option<(Instant, Timer, Waker)>,
 }
+
+/// A timer is looked at only when it is this near: each look puts it into the wheel of the executor
+/// anew, and a busy connection with a deadline in hours would fill the wheel.
+const NEAR: Duration = Duration::from_millis(100);
 
 impl Alarm {
     /// Wakes the task of `cx` at `at` or a little earlier; `None` waits for nothing.
@@ -27,11 +31,22 @@ impl Alarm {
         }
         loop {
             match &mut self.armed {
-                Some((when, timer)) if *when <= at => match Pin::new(timer).poll(cx) {
-                    Poll::Pending => return false,
-                    Poll::Ready(_) => self.armed = None,
-                },
-                armed => *armed = Some((at, Timer::new(at.since(now)))),
+                Some((when, _, waker))
+                    if *when <= at && *when > now + NEAR && waker.will_wake(cx.waker()) =>
+                {
+                    return false;
+                }
+                Some((when, timer, waker)) if *when <= at => {
+                    waker.clone_from(cx.waker());
+                    match Pin::new(timer).poll(cx) {
+                        Poll::Pending => return false,
+                        Poll::Ready(_) => self.armed = None,
+                    }
+                }
+                armed => {
+                    // Not woken by this one: the first look, which puts it into the wheel, is next.
+                    *armed = Some((at, Timer::new(at.since(now)), Waker::noop().clone()));
+                }
             }
         }
     }
