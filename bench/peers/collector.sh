@@ -3,7 +3,7 @@
 #
 #   collector.sh [DIR]      default: ${TMPDIR:-/tmp}/otelcol-peer
 #
-# Needs Go. Takes some minutes and 80 MB; returns at once if the binary is there.
+# Needs Go. Takes some minutes and 80 MB; returns at once if this recipe's binary is there.
 set -euo pipefail
 
 version=v0.161.0
@@ -11,7 +11,7 @@ recipe=$(cd "$(dirname "$0")" && pwd)/collector.yaml
 dir=${1:-${TMPDIR:-/tmp}/otelcol-peer}
 binary=$dir/otelcol-peer
 
-if [[ ! -x $binary ]]; then
+if [[ ! -x $binary ]] || ! cmp -s "$recipe" "$dir/recipe.yaml"; then
     mkdir -p "$dir"
     # Modules come from the first proxy alone, so that a missing version is an error at once and
     # not an attempt to clone its repository.
@@ -23,5 +23,6 @@ if [[ ! -x $binary ]]; then
         "$recipe" >"$dir/collector.yaml"
     "$dir/builder" --config "$dir/collector.yaml" >&2
     mv "$dir/src/otelcol-peer" "$binary"
+    cp "$recipe" "$dir/recipe.yaml"
 fi
 echo "$binary"

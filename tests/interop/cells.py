@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import datetime
 import importlib.metadata
 import json
 import os
@@ -270,7 +271,6 @@ class Table:
     def row(self, *cells):
         self.lines.append("| " + " | ".join(cells) + " |")
 
-
     def cell(self, cell, results):
         of = self.versions[cell.sdk]
         for key in ((cell.sdk, cell.transport), cell[:2] + (cell.signal,), (cell.sdk, cell.codec)):
@@ -313,7 +313,7 @@ def write(results, refused):
     ))
     text = f"""# SDK matrix
 
-Made by `tests/interop/matrix`; not edited by hand. {len(results)} cells were tried:
+Made by `tests/interop/matrix` on {datetime.date.today()}; not edited by hand. {len(results)} cells were tried:
 {good} yes, {refusals} refused as the collector refuses them, {bad} NO. "–" is not offered by the SDK.
 
 Each cell is a process of its own: the SDK's exporter → tracemill → collector, which writes what
@@ -352,4 +352,5 @@ def main(words):
     return int(bool(arrived) or any(results.values()))
 
 
-sys.exit(main(sys.argv[1:]))
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -35,8 +35,9 @@ class Tap:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR if end is source else socket.SHUT_WR)
 
-    def readable(self):
-        return sum(sent.count(self.text) for sent in self.sent)
+    def readable(self, text=None):
+        text = self.text if text is None else text.encode()
+        return sum(sent.count(text) for sent in self.sent)
 
     def __enter__(self):
         return self
