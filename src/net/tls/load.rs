@@ -88,10 +88,7 @@ pub(super) fn server(
     let basics = &options.basics;
     let provider = provider(basics);
     let no_identity = || fault("cert_file", None, "a server needs a certificate and its key");
-    let identity = identity(basics, &provider)?.ok_or_else(no_identity)?;
-    if let Some(now) = now {
-        untimely(basics, now)?;
-    }
+    let identity = identity(basics, &provider, now)?.ok_or_else(no_identity)?;
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&versions(basics))
         .map_err(|e| fault("cipher_suites", None, e))?;
@@ -122,17 +119,13 @@ pub(super) fn client(
 ) -> Result<ClientConfig, Error> {
     let basics = &options.basics;
     let provider = provider(basics);
-    let identity = identity(basics, &provider)?;
-    if let Some(now) = now {
-        untimely(basics, now)?;
-    }
-    let verifier = if options.skip_verify {
-        // Files are read all the same: the collector does not start without them.
-        roots("ca_file", basics.ca.as_ref(), basics.system_roots_too)?;
-        verify::anyone(&provider)
-    } else {
-        let roots = roots("ca_file", basics.ca.as_ref(), basics.system_roots_too)?;
-        verify::servers(roots, &provider).map_err(|e| fault("ca_file", basics.ca.as_ref(), e))?
+    let identity = identity(basics, &provider, now)?;
+    // Read even if nothing is verified: the collector does not start without the files.
+    let roots = roots("ca_file", basics.ca.as_ref(), basics.system_roots_too)?;
+    let verifier = match options.skip_verify {
+        true => verify::anyone(&provider),
+        false => verify::servers(roots, &provider)
+            .map_err(|e| fault("ca_file", basics.ca.as_ref(), e))?,
     };
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&versions(basics))
@@ -153,13 +146,18 @@ pub(super) fn client(
 pub(super) fn untimely(basics: &Basics, now: SystemTime) -> Result<(), Error> {
     let Some(identity) = &basics.identity else { return Ok(()) };
     let key = key_of(&identity.cert, "cert_file", "cert_pem");
-    let chain = certificates(key, &identity.cert)?;
+    timely(key, &identity.cert, &certificates(key, &identity.cert)?, now)
+}
+
+/// Refuses a chain whose first certificate is not valid at `now`.
+fn timely(
+    key: &'static str,
+    pem: &Pem,
+    chain: &[CertificateDer<'_>],
+    now: SystemTime,
+) -> Result<(), Error> {
     let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let fail = |reason: String| fault(key, Some(&identity.cert), reason);
-    match verify::timely(&chain[0], seconds) {
-        Ok(()) => Ok(()),
-        Err(reason) => Err(fail(reason)),
-    }
+    verify::timely(&chain[0], seconds).map_err(|reason| fault(key, Some(pem), reason))
 }
 
 fn fault(key: &'static str, pem: Option<&Pem>, reason: impl fmt::Display) -> Error {
@@ -194,8 +192,12 @@ fn certificates(key: &'static str, pem: &Pem) -> Result<Vec<CertificateDer<'stat
     }
 }
 
-/// Our certificate and key, if there are any; they fit each other.
-fn identity(basics: &Basics, provider: &CryptoProvider) -> Result<Option<CertifiedKey>, Error> {
+/// Our certificate and key, if there are any; they fit each other, and are valid at `now`.
+fn identity(
+    basics: &Basics,
+    provider: &CryptoProvider,
+    now: Option<SystemTime>,
+) -> Result<Option<CertifiedKey>, Error> {
     let Some(identity) = &basics.identity else { return Ok(None) };
     let cert_key = key_of(&identity.cert, "cert_file", "cert_pem");
     let key_key = key_of(&identity.key, "key_file", "key_pem");
@@ -211,17 +213,20 @@ fn identity(basics: &Basics, provider: &CryptoProvider) -> Result<Option<Certifi
     let key = key.map_err(|e| fault(key_key, Some(&identity.key), explain(&e)))?;
     let pair = CertifiedKey::new(chain, key);
     match pair.keys_match() {
-        Ok(()) => Ok(Some(pair)),
+        Ok(()) => {}
         // A client may show a form of certificate that webpki cannot read.
         Err(e) if verify::is_narrow(&e) && verify::spki(&pair.cert[0]) == pair.key.public_key() => {
-            Ok(Some(pair))
         }
         Err(rustls::Error::InconsistentKeys(_)) => {
             let what = "the private key does not belong to the certificate";
-            Err(fault(key_key, Some(&identity.key), what))
+            return Err(fault(key_key, Some(&identity.key), what));
         }
-        Err(e) => Err(fault(cert_key, Some(&identity.cert), explain(&e))),
+        Err(e) => return Err(fault(cert_key, Some(&identity.cert), explain(&e))),
     }
+    if let Some(now) = now {
+        timely(cert_key, &identity.cert, &pair.cert, now)?;
+    }
+    Ok(Some(pair))
 }
 
 fn explain(e: &rustls::Error) -> String {

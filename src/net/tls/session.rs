@@ -135,13 +135,7 @@ impl Session {
                     return Poll::Pending;
                 }
                 self.started = true;
-                let mut early = Vec::new();
-                let worked = self.run(Outgoing::Nothing, |chunk| {
-                    early.extend_from_slice(chunk);
-                    true
-                });
-                self.plain.append(&mut early);
-                if let Err(e) = worked {
+                if let Err(e) = self.run_ahead(Outgoing::Nothing) {
                     // The alert says why; whether it arrives is the network's business.
                     let _ = self.sealed.flush(socket, cx, &mut bytes.1);
                     return Poll::Ready(Err(e));
@@ -223,16 +217,21 @@ impl Session {
                 "the TLS handshake is not over",
             ));
         }
+        match self.run_ahead(outgoing)? {
+            Step::Open => Ok(()),
+            _ => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Runs while nobody reads: what is opened on the way is kept for the next read.
+    fn run_ahead(&mut self, outgoing: Outgoing<'_>) -> io::Result<Step> {
         let mut early = Vec::new();
         let step = self.run(outgoing, |chunk| {
             early.extend_from_slice(chunk);
             true
-        })?;
+        });
         self.plain.append(&mut early);
-        match step {
-            Step::Open => Ok(()),
-            _ => Err(io::ErrorKind::BrokenPipe.into()),
-        }
+        step
     }
 
     /// Looks at the input until `take` has enough or there is nothing more to do.
@@ -245,17 +244,7 @@ impl Session {
             return Err(refused(e));
         }
         loop {
-            let input = match &mut self.input {
-                Some(i) => &mut i.buffer.bytes_mut()[i.start..i.end],
-                None => &mut self.rest[..],
-            };
-            let (sealed, take) = (&mut self.sealed, &mut take);
-            let (discard, step) = match &mut self.side {
-                Side::Client(c) => step(c.process_tls_records(input), outgoing, sealed, take),
-                Side::Server(s) => step(s.process_tls_records(input), outgoing, sealed, take),
-            };
-            self.discard(discard);
-            match step {
+            match self.step(outgoing, &mut take) {
                 Ok(Step::Again) => {}
                 Ok(Step::PeerClosed) => self.peer_closed = true,
                 Ok(Step::Enough) => return Ok(Step::Enough),
@@ -265,7 +254,9 @@ impl Session {
                     return Ok(step);
                 }
                 Err(e) => {
-                    self.alert();
+                    // Lets rustls write the alert that tells the peer. It is asked once: it gives
+                    // what it has to write before it looks at the input, and must not fail twice.
+                    let _ = self.step(Outgoing::Nothing, &mut |_| false);
                     self.put_aside();
                     let told = refused(&e);
                     self.failed = Some(e);
@@ -275,27 +266,26 @@ impl Session {
         }
     }
 
-    /// Lets rustls write the alert that tells the peer of an error. It is asked once: it gives
-    /// what it has to write before it looks at the input again, and must not fail twice.
-    fn alert(&mut self) {
+    /// Looks at the input once.
+    fn step(
+        &mut self,
+        outgoing: Outgoing<'_>,
+        take: &mut impl FnMut(&[u8]) -> bool,
+    ) -> Result<Step, rustls::Error> {
         let input = match &mut self.input {
             Some(i) => &mut i.buffer.bytes_mut()[i.start..i.end],
             None => &mut self.rest[..],
         };
-        let (nothing, sealed) = (Outgoing::Nothing, &mut self.sealed);
-        let none = &mut |_: &[u8]| false;
-        let (discard, _) = match &mut self.side {
-            Side::Client(c) => step(c.process_tls_records(input), nothing, sealed, none),
-            Side::Server(s) => step(s.process_tls_records(input), nothing, sealed, none),
+        let sealed = &mut self.sealed;
+        let (used, step) = match &mut self.side {
+            Side::Client(c) => step(c.process_tls_records(input), outgoing, sealed, take),
+            Side::Server(s) => step(s.process_tls_records(input), outgoing, sealed, take),
         };
-        self.discard(discard);
-    }
-
-    fn discard(&mut self, n: usize) {
         match &mut self.input {
-            Some(input) => input.start += n,
-            None => drop(self.rest.drain(..n)),
+            Some(input) => input.start += used,
+            None => drop(self.rest.drain(..used)),
         }
+        step
     }
 
     /// Gives the buffer back; what is left in it is part of a record.

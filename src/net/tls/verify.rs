@@ -49,15 +49,21 @@ pub(super) fn servers(
 ) -> Result<Arc<dyn ServerCertVerifier>, String> {
     let Trusted { anchors, own } = trusted;
     // Without any root nothing can be judged, and nothing is connected to; but it starts.
-    let webpki = match anchors.is_empty() {
-        true => None,
-        false => Some(
-            WebPkiServerVerifier::builder_with_provider(anchors.into(), Arc::clone(provider))
-                .build()
-                .map_err(|e| e.to_string())?,
-        ),
+    let trust = match anchors.is_empty() {
+        true => Trust::Nobody,
+        false => {
+            let provider = Arc::clone(provider);
+            let webpki = WebPkiServerVerifier::builder_with_provider(anchors.into(), provider);
+            Trust::Signed { webpki: webpki.build().map_err(|e| e.to_string())?, own }
+        }
     };
-    Ok(Arc::new(Servers { webpki, own, provider: Arc::clone(provider) }))
+    Ok(Arc::new(Servers { trust, algorithms: provider.signature_verification_algorithms }))
+}
+
+/// Takes any server (`insecure_skip_verify`); it must still own the key it shows.
+pub(super) fn anyone(provider: &Arc<CryptoProvider>) -> Arc<dyn ServerCertVerifier> {
+    let algorithms = provider.signature_verification_algorithms;
+    Arc::new(Servers { trust: Trust::Anyone, algorithms })
 }
 
 /// Judges clients, which must have a certificate.
@@ -72,16 +78,21 @@ pub(super) fn clients(
     Ok(Arc::new(Clients { webpki, own, algorithms }))
 }
 
-/// Takes any server (`insecure_skip_verify`); it must still own the key it shows.
-pub(super) fn anyone(provider: &Arc<CryptoProvider>) -> Arc<dyn ServerCertVerifier> {
-    Arc::new(Anyone(Arc::clone(provider)))
+/// Which servers are connected to.
+#[derive(Debug)]
+enum Trust {
+    /// Those whose certificate an authority signed.
+    Signed { webpki: Arc<WebPkiServerVerifier>, own: Vec<CertificateDer<'static>> },
+    /// None: there is no authority.
+    Nobody,
+    /// All.
+    Anyone,
 }
 
 #[derive(Debug)]
 struct Servers {
-    webpki: Option<Arc<WebPkiServerVerifier>>,
-    own: Vec<CertificateDer<'static>>,
-    provider: Arc<CryptoProvider>,
+    trust: Trust,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ServerCertVerifier for Servers {
@@ -93,12 +104,16 @@ impl ServerCertVerifier for Servers {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let Some(webpki) = &self.webpki else {
-            let why = CertificateError::Other(OtherError(Arc::new(NoRoots)));
-            return Err(Error::InvalidCertificate(why));
+        let (webpki, own) = match &self.trust {
+            Trust::Anyone => return Ok(ServerCertVerified::assertion()),
+            Trust::Nobody => {
+                let why = CertificateError::Other(OtherError(Arc::new(NoRoots)));
+                return Err(Error::InvalidCertificate(why));
+            }
+            Trust::Signed { webpki, own } => (webpki, own),
         };
         webpki.verify_server_cert(end_entity, intermediates, server_name, ocsp, now).or_else(|e| {
-            if !is_narrow(&e) || !vouched(&self.own, end_entity, now, Purpose::Server) {
+            if !is_narrow(&e) || !vouched(own, end_entity, now, Purpose::Server) {
                 return Err(e);
             }
             let leaf = webpki::EndEntityCert::try_from(end_entity);
@@ -115,8 +130,7 @@ impl ServerCertVerifier for Servers {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, cert, dss, algorithms)
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -125,12 +139,11 @@ impl ServerCertVerifier for Servers {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, cert, dss, algorithms)
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 
@@ -192,44 +205,6 @@ impl ClientCertVerifier for Clients {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.webpki.supported_verify_schemes()
-    }
-}
-
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 
