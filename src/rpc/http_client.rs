@@ -263,24 +263,7 @@ impl Pool {
         self.open_lines(cx);
         loop {
             self.send_waiting();
-            let mut moved = false;
-            let mut at = 0;
-            while at < self.lines.len() {
-                let (heard, alive) = self.lines[at].poll(now, &self.template.url, cx);
-                moved |= heard.is_some();
-                match heard {
-                    Some((out, Heard::Reply(result))) => {
-                        self.events.push_back(Event::Done { key: out.key, result });
-                    }
-                    Some((out, Heard::Unsent)) => self.waiting.push_front(out),
-                    None => {}
-                }
-                if alive {
-                    at += 1;
-                } else {
-                    self.lines.swap_remove(at);
-                }
-            }
+            let moved = self.poll_lines(now, cx);
             self.retire(now);
             if !moved || self.waiting.is_empty() {
                 break;
@@ -290,22 +273,29 @@ impl Pool {
         if self.ask_for_lines() {
             self.open_lines(cx);
             self.send_waiting();
-            let (now, url) = (now, &self.template.url);
-            self.lines.retain_mut(|line| match line.poll(now, url, cx) {
-                (None, alive) => alive,
-                (Some((out, Heard::Unsent)), _) => {
-                    self.waiting.push_front(out);
-                    false
-                }
-                (Some((out, Heard::Reply(result))), alive) => {
-                    self.events.push_back(Event::Done { key: out.key, result });
-                    alive
-                }
-            });
+            self.poll_lines(now, cx);
         }
         if self.lines.is_empty() && self.opening.is_empty() && !self.closed {
             self.close(None);
         }
+    }
+
+    /// Hears every connection, and lets go of those that ended; true if a call ended.
+    fn poll_lines(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        self.lines.retain_mut(|line| {
+            let (heard, alive) = line.poll(now, &self.template.url, cx);
+            moved |= heard.is_some();
+            match heard {
+                Some((out, Heard::Reply(result))) => {
+                    self.events.push_back(Event::Done { key: out.key, result });
+                }
+                Some((out, Heard::Unsent)) => self.waiting.push_front(out),
+                None => {}
+            }
+            alive
+        });
+        moved
     }
 
     /// Gives each waiting call a connection that is free.
