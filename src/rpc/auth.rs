@@ -3,6 +3,7 @@
 //! `basicauth`, `bearertokenauth` and `headers_setter`. Pure: hashes that take long are handed out
 //! as a [`Slow`] check, to be made where no core waits.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -67,9 +68,7 @@ pub enum Verdict {
     /// The call may go on.
     Welcome,
     /// Why not.
-    Refused(&'static str),
-    /// The same in words with a name.
-    Missing(String),
+    Refused(Cow<'static, str>),
     /// It takes some milliseconds to say.
     Slow(Slow),
 }
@@ -121,7 +120,7 @@ impl ServerAuth {
                 let Some(shown) = headers.get(header) else {
                     let name = header.as_str();
                     let text = format!("missing or empty authorization header: {name}");
-                    return Verdict::Missing(text);
+                    return Verdict::Refused(text.into());
                 };
                 let tokens = tokens.text();
                 let mut right = false;
@@ -131,7 +130,7 @@ impl ServerAuth {
                 match right {
                     true => Verdict::Welcome,
                     false => Verdict::Refused(
-                        "provided authorization does not match expected scheme or token",
+                        "provided authorization does not match expected scheme or token".into(),
                     ),
                 }
             }
@@ -141,24 +140,23 @@ impl ServerAuth {
 
 /// UNAUTHENTICATED, in these words.
 #[must_use]
-pub fn refusal(text: impl Into<std::borrow::Cow<'static, str>>) -> Status {
+pub fn refusal(text: impl Into<Cow<'static, str>>) -> Status {
     Status::new(Code::Unauthenticated, text)
 }
 
 fn basic(users: &Arc<Htpasswd>, known: &Known, headers: &HeaderMap) -> Verdict {
     let shown = headers.get(AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
     if shown.is_empty() {
-        return Verdict::Refused("no basic auth provided");
+        return Verdict::Refused("no basic auth provided".into());
     }
-    let Some((scheme, coded)) = shown.split_at_checked(6) else {
-        return Verdict::Refused("invalid authorization scheme prefix");
+    let parts = shown.split_at_checked(6);
+    let Some((_, coded)) = parts.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"basic "))
+    else {
+        return Verdict::Refused("invalid authorization scheme prefix".into());
     };
-    if !scheme.eq_ignore_ascii_case(b"basic ") {
-        return Verdict::Refused("invalid authorization scheme prefix");
-    }
     let login = BASE64.decode(coded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let Some(login) = login.filter(|login| login.contains(':')) else {
-        return Verdict::Refused("invalid authorization format");
+        return Verdict::Refused("invalid authorization format".into());
     };
     let digest: [u8; 32] = Sha256::digest(login.as_bytes()).into();
     if known.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&digest) {
@@ -376,8 +374,7 @@ mod tests {
     fn verdict(auth: &ServerAuth, pairs: &[(&'static str, &str)]) -> String {
         match auth.look(&headers(pairs)) {
             Verdict::Welcome => String::new(),
-            Verdict::Refused(text) => text.to_owned(),
-            Verdict::Missing(text) => text,
+            Verdict::Refused(text) => text.into_owned(),
             Verdict::Slow(slow) => match slow.is_right() {
                 true => String::new(),
                 false => WRONG.to_owned(),
@@ -452,15 +449,15 @@ mod tests {
         let metadata = Metadata::of(&came, &auth.wanted());
         let given = [("x-a", "0"), ("x-c", "0"), ("x-e", "0"), ("x-f", "0")];
         let mut map = headers(&given);
-        auth.apply(&mut map, metadata.as_ref()).unwrap();
+        auth.apply(&mut map, metadata.as_deref()).unwrap();
         let want = [("x-a", "0"), ("x-b", "2"), ("x-c", "3"), ("x-e", "red")];
         assert_eq!(map, headers(&want));
         auth.apply(&mut map, None).unwrap();
         assert_eq!(map["x-e"], "none");
         let mut map = headers(&[("x-a", "0")]);
-        auth.append(&mut map, metadata.as_ref()).unwrap();
+        auth.append(&mut map, metadata.as_deref()).unwrap();
         assert_eq!(map.get_all("x-a").iter().count(), 2, "gRPC's own headers stay beside");
         let two = Metadata::of(&headers(&[("x-t", "a"), ("x-t", "b")]), &auth.wanted());
-        assert!(auth.apply(&mut HeaderMap::new(), two.as_ref()).is_err());
+        assert!(auth.apply(&mut HeaderMap::new(), two.as_deref()).is_err());
     }
 }

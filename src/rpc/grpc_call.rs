@@ -115,7 +115,7 @@ fn admit<S: Service>(server: &Server<S>, head: &http::request::Parts) -> Result<
         );
         Refusal { encodings: true, ..refuse(StatusCode::OK, Code::Unimplemented, text) }
     })?;
-    let metadata = Metadata::of(&head.headers, &server.options.metadata).map(Rc::new);
+    let metadata = Metadata::of(&head.headers, &server.options.metadata);
     Ok(Admitted { method, codec, timeout, metadata })
 }
 

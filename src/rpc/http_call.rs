@@ -5,8 +5,6 @@
 //! again. Failures of the service, and of a body in a type that we speak, are `google.rpc.Status`
 //! in that type; all others are plain text.
 
-use std::rc::Rc;
-
 use bytes::Bytes;
 use http::header::{
     CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
@@ -181,7 +179,7 @@ async fn converse<S: Service>(
     if media == Media::Json {
         message = of_json(server, method, &message, &mut held)?;
     }
-    let metadata = Metadata::of(&head.headers, &server.options.metadata).map(Rc::new);
+    let metadata = Metadata::of(&head.headers, &server.options.metadata);
     let (charge, transport) = (held, Transport::Http);
     let call = Call { method, message, charge, timeout: None, metadata, transport };
     let reply = server.service.call(call).await?;

@@ -20,7 +20,6 @@ pub(super) async fn welcome(auth: Option<&ServerAuth>, headers: &HeaderMap) -> R
     match auth.look(headers) {
         Verdict::Welcome => Ok(()),
         Verdict::Refused(text) => Err(refusal(text)),
-        Verdict::Missing(text) => Err(refusal(text)),
         Verdict::Slow(slow) => {
             let place = Place::take();
             if place.is_none() {
