@@ -192,8 +192,7 @@ fn rule(b: &mut Block<'_>) -> Option<HeaderRule> {
     b.refuse("from_attribute", "attributes of clients are not in this release", "");
     let source = if b.has("from_context") {
         let name = b.text("from_context", "");
-        let default =
-            if b.has("default_value") { b.text("default_value", "") } else { String::new() };
+        let default = b.text_if_given("default_value");
         match HeaderName::from_bytes(name.as_bytes()) {
             Ok(name) => Some(Source::Metadata { name, default }),
             Err(_) => {
@@ -237,7 +236,7 @@ fn secret_text(b: &mut Block<'_>, key: &'static str) -> String {
 /// A text from one key, or from the file that the other names.
 fn secret(b: &mut Block<'_>, key: &'static str, file_key: &'static str) -> Secret {
     let text = secret_text(b, key);
-    let file = if b.has(file_key) { b.text(file_key, "") } else { String::new() };
+    let file = b.text_if_given(file_key);
     if file.is_empty() {
         return Secret::fixed(&text);
     }

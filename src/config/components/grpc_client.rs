@@ -6,7 +6,8 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use super::address::host_port;
-use super::{auth, queue, retry, tls};
+use super::queue::{self, Sending};
+use super::{auth, retry, tls};
 use crate::config::read::{Absent, Block, Kind};
 use crate::net::tls::Protocol as Alpn;
 use crate::rpc::Codec;
@@ -34,12 +35,10 @@ pub fn read(b: &mut Block<'_>, https: bool, merge: &MergeOptions) -> Options {
         timeout: b.duration("timeout", Duration::from_secs(10)),
         permit_without_stream: b.flag("permit_without_stream", false),
     });
-    let mut merge = *merge;
-    let queue = queue::read(b, Absent::On, &mut merge);
+    let Sending { queue, merge, partition } = queue::read(b, Absent::On, merge);
     let retry = retry::read(b, true, false);
     without_effect(b);
     auth::key(b);
-    let partition = queue::partition(b);
     b.refuse("middlewares", "client middlewares are not in this release", "");
     Options {
         tls: tls.map(Box::new),
@@ -148,10 +147,15 @@ fn compression(b: &mut Block<'_>) -> Codec {
         b.refuse_at("compression", what, "compression: gzip, zstd, snappy or none");
     }
     if !given {
-        let what = "compression is not set, which means gzip, as in the collector";
-        b.note_here(what, "compression: none   # or zstd: far cheaper inside a rack");
+        note_gzip(b);
     }
     codec.unwrap_or(Codec::Gzip)
+}
+
+/// Says what happens where `compression` is not given.
+pub fn note_gzip(b: &Block<'_>) {
+    let what = "compression is not set, which means gzip, as in the collector";
+    b.note_here(what, "compression: none   # or zstd: far cheaper inside a rack");
 }
 
 /// `headers`, names in lower case.
@@ -171,7 +175,7 @@ pub fn headers(b: &mut Block<'_>) -> Vec<(String, String)> {
 }
 
 fn header_text(b: &mut Block<'_>, key: &'static str) -> Option<String> {
-    let text = if b.has(key) { b.text(key, "") } else { String::new() };
+    let text = b.text_if_given(key);
     if HeaderValue::from_str(&text).is_err() {
         b.error_at(key, "cannot be sent as a header", "");
     }

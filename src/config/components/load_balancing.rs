@@ -36,7 +36,7 @@ pub fn read(
         timeout => timeout,
     };
     let retry = retry::read(b, false, true);
-    let queue = queue::read(b, Absent::Off, &mut MergeOptions::default());
+    let queue = queue::read(b, Absent::Off, &MergeOptions::default()).queue;
     ExporterKind::LoadBalancing(Box::new(LoadBalancing {
         template,
         keys,

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use http::Uri;
 
-use super::{auth, grpc_client, queue, retry, tls};
+use super::queue::{self, Sending};
+use super::{auth, grpc_client, retry, tls};
 use crate::config::plan::ExporterKind;
 use crate::config::read::{Absent, Block, Kind};
 use crate::net::tls::Protocol;
@@ -40,12 +41,10 @@ pub fn read(b: &mut Block<'_>, signals: &[Signal], merge: &MergeOptions) -> Expo
         let what = "a proxy before https:// is not in this release";
         b.refuse_at("proxy_url", what, "leave proxy_url out");
     }
-    let mut merge = *merge;
-    let queue = queue::read(b, Absent::On, &mut merge);
+    let Sending { queue, merge, partition } = queue::read(b, Absent::On, merge);
     let retry = retry::read(b, true, false);
     without_effect(b);
     auth::key(b);
-    let partition = queue::partition(b);
     b.refuse("middlewares", "client middlewares are not in this release", "");
     let proxies = [const { None }; 3].map(|_: Option<Proxy>| proxy.clone());
     let options = Options {
@@ -72,7 +71,7 @@ fn endpoints(b: &mut Block<'_>, signals: &[Signal]) -> [String; 3] {
     let base = b.text("endpoint", "");
     check_url(b, "endpoint", &base);
     let own = ENDPOINTS.map(|key| {
-        let url = if b.has(key) { b.text(key, "") } else { String::new() };
+        let url = b.text_if_given(key);
         check_url(b, key, &url);
         url
     });
@@ -136,8 +135,7 @@ fn compression(b: &mut Block<'_>) -> (Codec, Option<i32>) {
     ];
     let codec = b.choice("compression", "gzip", &choices, Codec::Gzip);
     if !given {
-        let what = "compression is not set, which means gzip, as in the collector";
-        b.note_here(what, "compression: none   # or zstd: far cheaper inside a rack");
+        grpc_client::note_gzip(b);
     }
     let mut level = 0;
     if b.has("compression_params") {
@@ -215,7 +213,7 @@ fn keep(b: &mut Block<'_>) -> Keep {
 }
 
 fn proxy(b: &mut Block<'_>) -> Option<Proxy> {
-    let url = if b.has("proxy_url") { b.text("proxy_url", "") } else { String::new() };
+    let url = b.text_if_given("proxy_url");
     if url.is_empty() {
         return None;
     }

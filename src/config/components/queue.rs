@@ -7,12 +7,25 @@ use http::HeaderName;
 use crate::config::read::{Absent, Block, Kind};
 use crate::upstream::options::{MergeOptions, QueueOptions, Sizer};
 
-/// Reads the block of `b`. Limits of its `batch` block go into `merge`.
-pub fn read(b: &mut Block<'_>, absent: Absent, merge: &mut MergeOptions) -> Option<QueueOptions> {
-    b.optional("sending_queue", absent, |b| queue(b, merge))
+/// What the block says.
+#[derive(Debug)]
+pub struct Sending {
+    /// The queue; without one calls wait for the backend.
+    pub queue: Option<QueueOptions>,
+    /// How calls are merged, with the limits of the `batch` block.
+    pub merge: MergeOptions,
+    /// Headers of requests by which calls are parted: `batch.partition.metadata_keys`.
+    pub partition: Vec<HeaderName>,
 }
 
-fn queue(b: &mut Block<'_>, merge: &mut MergeOptions) -> QueueOptions {
+/// Reads the block of `b`.
+pub fn read(b: &mut Block<'_>, absent: Absent, merge: &MergeOptions) -> Sending {
+    let mut sending = Sending { queue: None, merge: *merge, partition: Vec::new() };
+    sending.queue = b.optional("sending_queue", absent, |b| queue(b, &mut sending));
+    sending
+}
+
+fn queue(b: &mut Block<'_>, sending: &mut Sending) -> QueueOptions {
     let default = QueueOptions::default();
     let sizer = sizer(b, "requests", Sizer::Requests);
     let size = b.signed("queue_size", i64::try_from(default.size_max).unwrap_or(i64::MAX));
@@ -33,7 +46,7 @@ fn queue(b: &mut Block<'_>, merge: &mut MergeOptions) -> QueueOptions {
         }
     }
     let given = b.has("sizer");
-    b.optional("batch", Absent::Off, |b| batch(b, given, sizer, size, merge));
+    b.optional("batch", Absent::Off, |b| batch(b, given, sizer, size, sending));
     QueueOptions {
         sizer,
         size_max: u64::try_from(size).unwrap_or(1),
@@ -49,7 +62,7 @@ fn batch(
     queue_sizer_given: bool,
     queue_sizer: Sizer,
     queue_size: i64,
-    merge: &mut MergeOptions,
+    sending: &mut Sending,
 ) {
     // A sizer that the queue's block names is inherited, even one that a batch does not have.
     let name = match queue_sizer {
@@ -87,6 +100,8 @@ fn batch(
                 b.error_at("metadata_keys", what, "");
             }
         }
+        let names = keys.iter().filter_map(|key| HeaderName::from_bytes(key.as_bytes()).ok());
+        sending.partition = names.collect();
     });
     for key in ["flush_timeout", "min_size"] {
         if b.has(key) {
@@ -95,6 +110,7 @@ fn batch(
             b.warn_at(key, what, "tracemill: {merge: {bytes: ..., linger: ...}} changes that");
         }
     }
+    let merge = &mut sending.merge;
     match (sizer, u64::try_from(max)) {
         (_, Ok(0) | Err(_)) => {}
         (Sizer::Bytes, Ok(max)) => {
@@ -105,22 +121,6 @@ fn batch(
     }
 }
 
-/// Headers of requests by which calls are parted: `batch.partition.metadata_keys` of the queue that
-/// [`read`] has read.
-pub fn partition(b: &mut Block<'_>) -> Vec<HeaderName> {
-    let mut names = Vec::new();
-    b.lenient("sending_queue", |b| {
-        b.lenient("batch", |b| {
-            b.lenient("partition", |b| {
-                let keys = b.unrecorded(|b| b.texts("metadata_keys", &[]));
-                names =
-                    keys.iter().filter_map(|k| HeaderName::from_bytes(k.as_bytes()).ok()).collect();
-            });
-        });
-    });
-    names
-}
-
 fn sizer(b: &mut Block<'_>, default: &str, fallback: Sizer) -> Sizer {
     let choices = [("requests", Sizer::Requests), ("items", Sizer::Items), ("bytes", Sizer::Bytes)];
     b.choice("sizer", default, &choices, fallback)
@@ -129,8 +129,7 @@ fn sizer(b: &mut Block<'_>, default: &str, fallback: Sizer) -> Sizer {
 /// A queue in front of an exporter that needs none: checked, without effect.
 pub fn ignored(b: &mut Block<'_>) {
     if b.has("sending_queue") {
-        let mut merge = MergeOptions::default();
-        read(b, Absent::Off, &mut merge);
+        read(b, Absent::Off, &MergeOptions::default());
         b.ignore("sending_queue", Kind::Any, "this exporter answers at once");
     }
 }

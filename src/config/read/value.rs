@@ -148,6 +148,11 @@ impl<'a> Block<'a> {
         text
     }
 
+    /// A text of which nothing is shown where it is not given; then it is empty.
+    pub fn text_if_given(&mut self, key: &'static str) -> String {
+        if self.has(key) { self.text(key, "") } else { String::new() }
+    }
+
     /// A duration that is not negative.
     pub fn duration(&mut self, key: &'static str, default: Duration) -> Duration {
         let duration = self.duration_of(key, default).unwrap_or_else(|()| {
