@@ -17,7 +17,7 @@ use crate::runtime::gate::Gate;
 use crate::runtime::lease::{Limit, Purse};
 use crate::sample::policy::Limiters;
 use crate::sample::{Census, Program};
-use crate::upstream::options::Protocol;
+use crate::upstream::options::{Protocol, QueueOptions};
 use crate::upstream::outlet::{Limits, Outlet, Recipe, Site};
 use crate::upstream::replies::Replies;
 use crate::upstream::{self, file};
@@ -145,20 +145,14 @@ pub(super) fn router(blueprint: &Blueprint, core: usize, memory: Purse) -> Route
 }
 
 fn outlet(blueprint: &Blueprint, at: usize, site: &Site) -> Outlet {
-    let exporter = &blueprint.plan.exporters[at];
-    let items_max = batch_cap(&blueprint.plan, at);
-    let mut sampled = blueprint.plan.pipelines.iter().filter(|p| p.sampling.is_some());
-    let is_fed = sampled.any(|p| p.exporters.contains(&at));
+    let plan = &blueprint.plan;
+    let exporter = &plan.exporters[at];
     match &exporter.kind {
         ExporterKind::LoadBalancing(balancing) => {
-            let mut recipe = balancing_recipe(&exporter.id, balancing);
-            recipe.is_fed = is_fed;
-            recipe.tls = blueprint.trust.clients[at].clone();
-            cap(&mut recipe, items_max);
-            gather(&mut recipe, &blueprint.plan, at);
+            let recipe = recipe(blueprint, at, balanced(balancing), balancing.queue);
             let ring = blueprint.rings[at].clone().expect("a balancer has a first ring");
             let is_given = |signal| {
-                let mut pipelines = blueprint.plan.pipelines.iter();
+                let mut pipelines = plan.pipelines.iter();
                 pipelines.any(|p| p.signal == signal && p.exporters.contains(&at))
             };
             let keys = Signal::ALL
@@ -166,26 +160,32 @@ fn outlet(blueprint: &Blueprint, at: usize, site: &Site) -> Outlet {
             Outlet::balancer(recipe, ring, keys, site)
         }
         ExporterKind::OtlpGrpc { endpoint, options } => {
-            let options = (**options).clone();
-            let exporter = exporter.id.clone();
-            let tls = blueprint.trust.clients[at].clone();
-            let mut recipe = Recipe { exporter, options, tls, outer_queue: None, is_fed };
-            cap(&mut recipe, items_max);
-            gather(&mut recipe, &blueprint.plan, at);
-            Outlet::single(&recipe, endpoint, site)
+            Outlet::single(&recipe(blueprint, at, (**options).clone(), None), endpoint, site)
         }
         ExporterKind::OtlpHttp { endpoints, options } => {
             let mut options = (**options).clone();
             through_proxies(&mut options, endpoints);
-            let exporter = exporter.id.clone();
-            let tls = blueprint.trust.clients[at].clone();
-            let mut recipe = Recipe { exporter, options, tls, outer_queue: None, is_fed };
-            cap(&mut recipe, items_max);
-            gather(&mut recipe, &blueprint.plan, at);
-            Outlet::by_signal(&recipe, endpoints, site)
+            Outlet::by_signal(&recipe(blueprint, at, options, None), endpoints, site)
         }
         ExporterKind::Debug(_) | ExporterKind::File(_) | ExporterKind::Nop => Outlet::Nop,
     }
+}
+
+/// How an exporter's lanes are made, with what its pipelines say about them.
+fn recipe(
+    blueprint: &Blueprint,
+    at: usize,
+    options: upstream::Options,
+    outer_queue: Option<QueueOptions>,
+) -> Recipe {
+    let plan = &blueprint.plan;
+    let mut sampled = plan.pipelines.iter().filter(|p| p.sampling.is_some());
+    let is_fed = sampled.any(|p| p.exporters.contains(&at));
+    let (exporter, tls) = (plan.exporters[at].id.clone(), blueprint.trust.clients[at].clone());
+    let mut recipe = Recipe { exporter, options, tls, outer_queue, is_fed };
+    cap(&mut recipe, batch_cap(plan, at));
+    gather(&mut recipe, plan, at);
+    recipe
 }
 
 /// Where the user names no proxy, that of the environment stands before a URL.
@@ -210,11 +210,10 @@ fn through_proxies(options: &mut upstream::Options, endpoints: &[String; 3]) {
 
 /// The two levels of the balancer as one: parts are what is retried and queued, so a retry at the
 /// balancer's own level is the part's, unless the inner level has its own (loadbalancing 1.5).
-fn balancing_recipe(id: &str, balancing: &LoadBalancing) -> Recipe {
+fn balanced(balancing: &LoadBalancing) -> upstream::Options {
     let mut options = balancing.template.clone();
     options.retry = options.retry.or(balancing.retry);
-    let (exporter, outer_queue) = (id.to_owned(), balancing.queue);
-    Recipe { exporter, options, tls: None, outer_queue, is_fed: false }
+    options
 }
 
 /// `batch` behind a sampler gathers, if all that the exporter gets comes through one; of several

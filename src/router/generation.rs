@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use super::Router;
-use super::blueprint::{self, Blueprint, Sampling};
+use super::blueprint::{self, Blueprint};
 use super::door::{Door, doors, enter};
 use super::kept::Kept;
+use crate::config::plan::{Pipeline, Sampling};
 use crate::net::socket::Accepted;
 use crate::runtime::clock;
 use crate::runtime::drain::Drain;
@@ -110,9 +111,8 @@ impl Generation {
             placed.sampler.end();
             ground.homes.leave(&placed.sampler);
         }
-        for placed in &next.samplers {
-            placed.sampler.forget(&self.own().map(|p| &p.sampler).collect::<Vec<_>>());
-        }
+        let own: Vec<_> = self.own().map(|placed| &placed.sampler).collect();
+        next.samplers.iter().for_each(|placed| placed.sampler.forget(&own));
         self.router.end();
     }
 
@@ -128,11 +128,9 @@ fn samplers(
     router: &Rc<Router>,
     before: Option<&Generation>,
 ) -> Vec<Placed> {
-    let plan = &blueprint.plan;
-    let soft_bytes = plan.engine.soft_bytes;
-    let sampled = plan.pipelines.iter().filter_map(|p| Some((p, p.sampling.as_ref()?)));
-    let place = |(at, (pipeline, sampling)): (usize, (_, &crate::config::plan::Sampling))| {
-        let pipeline: &crate::config::plan::Pipeline = pipeline;
+    let sampled = blueprint.plan.pipelines.iter().filter_map(|p| Some((p, p.sampling.as_ref()?)));
+    let place = |(at, (pipeline, sampling)): (usize, (&Pipeline, &Sampling))| {
+        let soft_bytes = blueprint.plan.engine.soft_bytes;
         let old = before.iter().flat_map(|b| &b.samplers).find(|p| p.pipeline == pipeline.id);
         let exits = blueprint::exits(blueprint, pipeline);
         let options = sampling.options.clone();
@@ -143,7 +141,7 @@ fn samplers(
                 (Rc::clone(&old.sampler), Rc::clone(&old.kept))
             }
             _ => {
-                let sampler = sampler(blueprint, ground, router, at, &options);
+                let sampler = sampler(blueprint, ground, router, (at, &options));
                 sampler.leave_to(old.map(|old| Rc::clone(&old.sampler)));
                 let kept = Kept::new(Rc::clone(router), exits);
                 executor::detach(Rc::clone(&sampler).run(Rc::clone(&kept)));
@@ -160,10 +158,9 @@ fn sampler(
     blueprint: &Blueprint,
     ground: &Ground,
     router: &Rc<Router>,
-    at: usize,
-    options: &sample::Options,
+    (number, options): (usize, &sample::Options),
 ) -> Rc<Sampler> {
-    let Sampling { program, limiters, census } = blueprint.sampling[at].clone();
+    let blueprint::Sampling { program, limiters, census } = blueprint.sampling[number].clone();
     let seed = blueprint.seed.rotate_left(u32::try_from(ground.core % 64).unwrap_or(0));
     let setup = Setup { program, limiters, census, shards: blueprint.cores, seed };
     ground.homes.enter(|at| {
