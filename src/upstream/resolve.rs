@@ -6,6 +6,9 @@
 //! does not do: look whether a backend is well. That is what the lanes are for.
 
 use std::fmt;
+use std::time::Duration;
+
+use tokio::time::{Interval, MissedTickBehavior};
 
 pub mod cloud_map;
 pub mod dns;
@@ -117,4 +120,12 @@ impl Resolver {
             Self::K8s(k8s) => k8s.next().await.map_err(Error::Kubernetes),
         }
     }
+}
+
+/// At once and then every `interval`. A question that took long is followed by a whole interval,
+/// not by those it missed.
+fn every(interval: Duration) -> Interval {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }

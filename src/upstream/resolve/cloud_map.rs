@@ -9,7 +9,7 @@ use bytes::Bytes;
 use reqsign_aws_v4::{Credential, DefaultCredentialProvider, RequestSigner};
 use reqsign_core::{Context, Env as _, FileRead, HttpSend, OsEnv, Signer};
 use serde_json::{Value, json};
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::Interval;
 
 use super::https::Https;
 
@@ -100,8 +100,7 @@ impl CloudMap {
             .with_env(OsEnv);
         let provider = DefaultCredentialProvider::new();
         let signer = Signer::new(context, provider, RequestSigner::new(SERVICE, &region));
-        let mut ticks = tokio::time::interval(options.interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let ticks = super::every(options.interval);
         Ok(Self { options, ticks, https, url, signer, warned: false })
     }
 

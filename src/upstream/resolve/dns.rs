@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::LookupIpStrategy;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::Interval;
 
 use super::Error;
 
@@ -48,9 +48,7 @@ impl Dns {
     /// Asks at once and then at every interval.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        let mut ticks = tokio::time::interval(options.interval);
-        // A look-up that took long is followed by a whole interval, not by those it missed.
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let ticks = super::every(options.interval);
         Self { options, ticks }
     }
 
