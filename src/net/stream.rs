@@ -28,8 +28,15 @@ use super::tls::session::Session;
 
 /// Bytes gathered before the layer above is held back.
 const GATHER_BYTES_MAX: usize = 1 << 20;
-/// A drained gather buffer larger than this is freed, so that idle connections stay small.
+/// A drained gather buffer larger than this goes back to the core, so that idle connections stay
+/// small, and the next one to write finds it grown and in the cache.
 const GATHER_BYTES_KEPT: usize = 4 << 10;
+/// Gather buffers that a core keeps for later.
+const GATHER_SPARE_MAX: usize = 4;
+
+thread_local! {
+    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
 
 /// One connection of this core.
 #[derive(Clone, Debug)]
@@ -156,7 +163,12 @@ impl Inner {
         self.out.clear();
         self.sent = 0;
         if self.out.capacity() > GATHER_BYTES_KEPT {
-            self.out = Vec::new();
+            let out = std::mem::take(&mut self.out);
+            SPARE.with_borrow_mut(|spare| {
+                if spare.len() < GATHER_SPARE_MAX {
+                    spare.push(out);
+                }
+            });
         }
         Poll::Ready(Ok(()))
     }
@@ -169,10 +181,18 @@ impl Inner {
                 Poll::Pending => return Poll::Pending,
             }
         }
+        let n: usize = bytes.iter().map(|b| b.len()).sum();
+        if self.out.capacity() <= GATHER_BYTES_KEPT
+            && self.out.len() + n > GATHER_BYTES_KEPT
+            && let Some(mut grown) = SPARE.with_borrow_mut(Vec::pop)
+        {
+            grown.extend_from_slice(&self.out);
+            self.out = grown;
+        }
         for slice in bytes {
             self.out.extend_from_slice(slice);
         }
-        Poll::Ready(Ok(bytes.iter().map(|b| b.len()).sum()))
+        Poll::Ready(Ok(n))
     }
 
     fn read(&mut self, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

@@ -71,7 +71,7 @@ pub struct Queue {
     /// The last thing heard of the endpoint was bad.
     trouble: Option<Status>,
     draining: bool,
-    /// Size of the last batch that left: what the next one probably needs.
+    /// Size of the largest of the last batches: growing one costs a copy of it.
     typical_bytes: usize,
     next_key: u32,
     jitter: Jitter,
@@ -230,7 +230,9 @@ impl Queue {
 
     fn seal(&mut self) {
         if let Some(batch) = self.open.take() {
-            self.typical_bytes = batch.bytes().next_power_of_two().min(self.merge.bytes_max);
+            let bytes = batch.bytes().next_power_of_two();
+            let before = self.typical_bytes - self.typical_bytes / 8;
+            self.typical_bytes = bytes.max(before).min(self.merge.bytes_max);
             self.ready.push_back(batch);
         }
     }
