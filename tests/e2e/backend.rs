@@ -1,6 +1,6 @@
 //! An OTLP/gRPC backend that does as it is told, and remembers every span it saw.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -302,6 +302,16 @@ fn unpack(encoding: &str, framed: &[u8]) -> Vec<u8> {
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// What the backends took, each span once.
+pub(crate) fn taken(backends: &[&Backend]) -> BTreeSet<SpanKey> {
+    let calls = backends.iter().flat_map(|backend| backend.calls());
+    let taken = calls.filter(|call| call.fate == Fate::Taken);
+    let spans: Vec<SpanKey> = taken.flat_map(|call| call.spans).collect();
+    let each: BTreeSet<SpanKey> = spans.iter().copied().collect();
+    assert_eq!(spans.len(), each.len(), "no span is taken twice");
+    each
 }
 
 /// Every span of a request, as an independent decoder sees it.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::backend::{Backend, Behaviour, Fate};
+use super::backend::{Backend, Behaviour, taken};
 use super::client::{Client, Export, SpanKey, TRACES, frame, new_trace, request};
 use super::process::Process;
 use super::world::yaml;
@@ -33,16 +33,6 @@ async fn export(process: &Process, traces: &[[u8; 16]]) -> Export {
     let answer = client.call(request(TRACES, &[]), frame(0, &export.message)).await;
     assert!(answer.is_ok(), "{answer:?}\n{}", process.log());
     export
-}
-
-/// What the backends took, each span once.
-fn taken(backends: &[&Backend]) -> BTreeSet<SpanKey> {
-    let calls = backends.iter().flat_map(|backend| backend.calls());
-    let spans: Vec<SpanKey> =
-        calls.filter(|call| call.fate == Fate::Taken).flat_map(|call| call.spans).collect();
-    let each: BTreeSet<SpanKey> = spans.iter().copied().collect();
-    assert_eq!(spans.len(), each.len(), "no span twice");
-    each
 }
 
 fn spans(exports: &[Export]) -> BTreeSet<SpanKey> {

@@ -3,26 +3,38 @@
 //! The policy keeps half of the traces by their id, so the judge knows each verdict beforehand.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use tracemill::route::{Generation, Ring};
 use tracemill::rpc::{Code, Status};
 use tracemill::sample::policy::probabilistic::Probabilistic;
 
-use super::backend::{Backend, Behaviour, Fate};
+use super::backend::{Backend, Behaviour, taken};
 use super::client::{Client, Export, SpanKey, TRACES, frame, new_trace, request};
 use super::process::Process;
 use super::world::Setup;
-use super::{run, until};
+use super::{run, settle, until};
 
 const PERCENTAGE: f64 = 50.0;
 
 /// A sampler before `store`, and what stands in its exporter.
 fn sampler(store: &Backend, cores: usize, exporter: &str) -> String {
+    sampler_at("127.0.0.1:0", "1s", store, cores, exporter)
+}
+
+fn sampler_at(
+    address: &str,
+    decision_wait: &str,
+    store: &Backend,
+    cores: usize,
+    exporter: &str,
+) -> String {
     format!(
         "receivers:
-  otlp: {{protocols: {{grpc: {{endpoint: \"127.0.0.1:0\"}}}}}}
+  otlp: {{protocols: {{grpc: {{endpoint: \"{address}\"}}}}}}
 processors:
   tail_sampling:
-    decision_wait: 1s
+    decision_wait: {decision_wait}
     policies:
       - {{name: half, type: probabilistic, probabilistic: {{sampling_percentage: {PERCENTAGE}}}}}
 exporters:
@@ -49,16 +61,6 @@ fn kept(all: &[Export]) -> BTreeSet<SpanKey> {
     let policy = Probabilistic::new(PERCENTAGE, "");
     let spans = all.iter().flat_map(|export| &export.spans);
     spans.filter(|span| policy.keeps(&span.trace)).copied().collect()
-}
-
-/// What the store took, each span once.
-fn stored(stores: &[&Backend]) -> BTreeSet<SpanKey> {
-    let calls = stores.iter().flat_map(|store| store.calls());
-    let taken = calls.filter(|call| call.fate == Fate::Taken);
-    let spans: Vec<SpanKey> = taken.flat_map(|call| call.spans).collect();
-    let each: BTreeSet<SpanKey> = spans.iter().copied().collect();
-    assert_eq!(spans.len(), each.len(), "no span is stored twice");
-    each
 }
 
 /// Sends so many traces, each in two requests, and hears OK for all.
@@ -91,7 +93,7 @@ fn two_tiers_keep_whole_traces_and_no_others() {
         let want = kept(&sent);
         assert!(want.len() > 100, "about half of 400");
         until("all are stored", || store.taken() >= want.len()).await;
-        assert_eq!(stored(&[&store]), want);
+        assert_eq!(taken(&[&store]), want);
     });
 }
 
@@ -104,7 +106,7 @@ fn sigterm_decides_what_waits_and_delivers_it() {
         let sent = send(&process, 60).await;
         process.terminate();
         assert_eq!(process.ended().await, 0, "{}", process.log());
-        assert_eq!(stored(&[&store]), kept(&sent));
+        assert_eq!(taken(&[&store]), kept(&sent));
     });
 }
 
@@ -120,11 +122,63 @@ fn what_is_kept_waits_for_a_store_that_is_down() {
         until("the queue is full", full).await;
         store.start().await;
         until("all are stored", || store.taken() >= want.len()).await;
-        assert_eq!(stored(&[&store]), want);
+        assert_eq!(taken(&[&store]), want);
         let page = process.scrape().await;
         let of = |name: &str| page.sum(&format!("tracemill_sampler_{name}_spans"), &[]);
         let (kept, gone) = (of("kept"), of("dropped") + of("lost") + of("buffered"));
         assert_eq!((kept, kept + gone), (want.len() as u64, of("accepted")));
+    });
+}
+
+#[test]
+fn a_slow_store_loses_nothing() {
+    run(async {
+        let store = Backend::new(None).await;
+        store.start().await;
+        store.behave(Behaviour::Delay(Duration::from_millis(30)));
+        let queue =
+            "sending_queue: {queue_size: 2, num_consumers: 1, batch: {max_size: 10, min_size: 1}}";
+        let process = Process::start(&sampler(&store, 2, queue)).await;
+        let sent = send(&process, 200).await;
+        let want = kept(&sent);
+        until("all are stored", || store.taken() >= want.len()).await;
+        assert_eq!(taken(&[&store]), want);
+    });
+}
+
+#[test]
+fn a_killed_sampler_loses_what_it_held_undecided_and_nothing_else() {
+    run(async {
+        let store = Backend::new(None).await;
+        store.start().await;
+        // An address that nobody else takes while the sampler is down.
+        let address = Backend::new(None).await.endpoint();
+        let at = |decision_wait: &str| sampler_at(&address, decision_wait, &store, 1, "");
+        let doomed = Process::start(&at("10m")).await;
+        let other = Process::start(&sampler(&store, 1, "")).await;
+        let endpoints = [address.clone(), other.address("Starting GRPC server")];
+        let router = Process::start(&Setup::default().yaml(&endpoints)).await;
+        let ring = Ring::new(Generation::V3, &endpoints);
+        let is_doomed = |span: &SpanKey| {
+            ring.endpoints()[usize::from(ring.owner(&span.trace).unwrap())] == address
+        };
+        let before = send(&router, 100).await;
+        let spans = before.iter().flat_map(|export| &export.spans);
+        let owned = spans.filter(|span| is_doomed(span)).count() as u64;
+        settle("it holds its part", async || {
+            let page = doomed.scrape().await;
+            (page.sum("tracemill_sampler_accepted_spans", &[]) == owned).then_some(())
+        })
+        .await;
+        drop(doomed);
+        // What comes while it is down waits at the router.
+        let meanwhile = send(&router, 100).await;
+        let _again = Process::start(&at("1s")).await;
+        let mut want: BTreeSet<SpanKey> =
+            kept(&before).into_iter().filter(|span| !is_doomed(span)).collect();
+        want.extend(kept(&meanwhile));
+        until("all others are stored", || store.taken() >= want.len()).await;
+        assert_eq!(taken(&[&store]), want);
     });
 }
 
@@ -146,7 +200,7 @@ fn a_store_that_refuses_one_trace_costs_only_that_trace() {
         let good = export.spans.iter().filter(|span| span.trace != ids[7]);
         let want: BTreeSet<SpanKey> = good.copied().collect();
         until("the others are stored", || store.taken() >= want.len()).await;
-        assert_eq!(stored(&[&store]), want);
+        assert_eq!(taken(&[&store]), want);
         let failed = || process.log().contains("Dropping data");
         until("the loss is told", failed).await;
     });
