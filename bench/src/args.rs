@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::{client, compare, relay, sink};
+use crate::{client, codecs, compare, relay, sink};
 
 /// Load generator, sink and relay for OTLP/gRPC receivers.
 #[derive(Debug, Parser)]
@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Relay(relay::Options),
     /// Measure a hop beside the relay, in interleaved pairs
     Compare(compare::Options),
+    /// What the compression libraries alone cost
+    Codecs(codecs::Options),
 }
 
 /// `500ms`, `10s`, `1m30s`, or a plain number of seconds.

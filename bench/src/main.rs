@@ -7,12 +7,14 @@
 //! - [`sink`] receives, judges (counts, split traces, duplicates, latency) and plays faults.
 //! - [`relay`] copies bytes: the floor of what a hop can cost.
 //! - [`compare`] runs all of them around a subject and says what it costs beside the relay.
+//! - [`codecs`] times the compression libraries on the same requests.
 //! - [`wire`] is HTTP/2 as far as unary gRPC needs it; [`proto`] reads protobuf without decoding.
 #![allow(clippy::cast_possible_truncation, reason = "lengths are checked where they are read")]
 
 mod args;
 mod client;
 mod clock;
+mod codecs;
 mod compare;
 mod net;
 mod process;
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         args::Command::Sink(options) => sink::run(&options),
         args::Command::Relay(options) => relay::run(&options),
         args::Command::Compare(options) => compare::run(&options),
+        args::Command::Codecs(options) => codecs::run(&options),
     };
     match outcome {
         Ok(code) => code,

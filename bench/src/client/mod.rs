@@ -26,6 +26,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::wire::frame::{FRAME_BYTES_DEFAULT, FRAME_BYTES_MAX};
+use crate::wire::grpc::PREFIX_BYTES;
 use crate::wire::hpack::{Block, Header, Name};
 use crate::{clock, net, process};
 use bodies::{Bodies, Request};
@@ -59,6 +60,17 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, String> {
     }
     let worked = load.stats.ok.requests > 0 || options.idle;
     Ok(if worked { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// One message of each body that the requests cycle through, and its spans.
+pub(crate) fn messages(options: &Options) -> Result<Vec<(Vec<u8>, u64)>, String> {
+    let mut bodies = Bodies::new(options, 1, clock::wall_offset())?;
+    let mut message = |number| {
+        let buffer =
+            bodies.take(&Request { number, intended: clock::now(), late_of: None, attempt: 0 });
+        (bodies.bytes(buffer)[PREFIX_BYTES..].to_vec(), bodies.spans(number))
+    };
+    Ok((0..options.bodies as u64).map(&mut message).collect())
 }
 
 /// A place for a connection, and when to try again if there is none.
