@@ -50,7 +50,17 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, String> {
         }
     }
     print!("{}", results.finish(&cells)?);
-    Ok(ExitCode::SUCCESS)
+    let Some(most) = options.ratio_max else { return Ok(ExitCode::SUCCESS) };
+    let mut verdict = ExitCode::SUCCESS;
+    for cell in &cells {
+        // NaN, where nothing was measured, is no success either.
+        let ratio = results.ratio(&cell.name);
+        if ratio.is_nan() || ratio > most {
+            eprintln!("{}: {ratio:.1} x the floor's CPU time per span; at most {most}", cell.name);
+            verdict = ExitCode::FAILURE;
+        }
+    }
+    Ok(verdict)
 }
 
 fn line(trial: &Trial) -> String {

@@ -47,6 +47,9 @@ pub(crate) struct Options {
     /// Streams per connection, in the closed loop
     #[arg(long, default_value_t = 4, value_name = "M")]
     pub(crate) streams: usize,
+    /// Fail if the subject's CPU time per span is more than X times the floor's in any row
+    #[arg(long, value_name = "X")]
+    pub(crate) ratio_max: Option<f64>,
     /// Folder for the results; it must not exist. Default: perf/results/DATE-TABLE
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,

@@ -115,6 +115,15 @@ impl Results {
             .collect()
     }
 
+    fn ratios(&self, cell: &str) -> Vec<f64> {
+        self.paired((cell, "subject"), (cell, "floor"), |t| t.cpu_ns_per_span, |a, b| a / b)
+    }
+
+    /// CPU time per span, of the subject by the floor: the median of a row's pairs.
+    pub(crate) fn ratio(&self, cell: &str) -> f64 {
+        Median::of(&self.ratios(cell)).map_or(f64::NAN, |median| median.value)
+    }
+
     /// Writes and gives the summary.
     pub(crate) fn finish(&self, cells: &[Cell]) -> Result<String, String> {
         let mut out = String::new();
@@ -155,8 +164,7 @@ impl Results {
             }
         }
         let (subject, floor) = ((cell, "subject"), (cell, "floor"));
-        let ratio = self.paired(subject, floor, |t| t.cpu_ns_per_span, |a, b| a / b);
-        put(out, "  RATIO of CPU per span", &ratio, "x the floor");
+        put(out, "  RATIO of CPU per span", &self.ratios(cell), "x the floor");
         if self.what == What::Latency {
             let p50 = self.paired(subject, floor, |t| t.p50_us, |a, b| a - b);
             let p99 = self.paired(subject, floor, |t| t.p99_us, |a, b| a - b);
