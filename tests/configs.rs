@@ -275,6 +275,22 @@ fn messages_say_where_what_and_what_would_be_right() {
     }
 }
 
+/// `BLESS=1` writes the table anew.
+#[test]
+fn the_readme_says_of_each_component_what_the_program_does() {
+    let path = root().join("README.md");
+    let text = fs::read_to_string(&path).unwrap();
+    let (begin, end) = ("<!-- components -->\n", "<!-- end of components -->\n");
+    let (before, rest) = text.split_once(begin).unwrap();
+    let (table, after) = rest.split_once(end).unwrap();
+    if std::env::var_os("BLESS").is_some() {
+        let now = config::component_table();
+        fs::write(&path, format!("{before}{begin}{now}{end}{after}")).unwrap();
+    } else {
+        assert_eq!(table, config::component_table(), "BLESS=1 cargo test --test configs");
+    }
+}
+
 #[test]
 fn hostile_files_are_refused_within_bounds() {
     let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");

@@ -13,6 +13,7 @@
 pub mod assemble;
 pub mod components;
 pub mod engine;
+pub mod examine;
 pub mod expand;
 pub mod gates;
 pub mod ids;
@@ -30,6 +31,7 @@ pub mod splice;
 pub mod telemetry;
 pub mod tree;
 
+pub use examine::{Examined, examine};
 pub use expand::Env;
 pub use machine::Machine;
 pub use plan::Plan;
@@ -122,4 +124,10 @@ pub fn print_config(loaded: &Loaded) -> String {
 #[must_use]
 pub fn components() -> String {
     components::list()
+}
+
+/// The README's table of components.
+#[must_use]
+pub fn component_table() -> String {
+    components::elsewhere::table()
 }

@@ -1,9 +1,10 @@
 //! The effective configuration as YAML. Readers record what they took (`read`), so every default
-//! shows and nothing that had no effect does.
+//! shows and nothing that had no effect does. Beside that, parts of a file as they were written.
 
 use std::fmt::Write;
 
 use super::scalar::{self, Scalar};
+use super::tree::{Node, Value};
 
 /// Printed in place of what may be secret.
 pub const REDACTED: &str = "[REDACTED]";
@@ -38,9 +39,43 @@ impl Out {
         Self::List(texts.into_iter().map(Self::text).collect())
     }
 
+    /// A value as it stands in a file: nothing is expanded, so no secret comes to light.
+    #[must_use]
+    pub fn written(node: &Node) -> Self {
+        match &node.value {
+            Value::Null => Self::Scalar(String::new()),
+            Value::Bool(b) => Self::plain(b),
+            Value::Int(n) => Self::plain(n),
+            Value::Float(x) if x.is_nan() => Self::plain(".nan"),
+            Value::Float(x) if x.is_infinite() => {
+                Self::plain(if *x > 0.0 { ".inf" } else { "-.inf" })
+            }
+            Value::Float(x) => Self::Scalar(format!("{x:?}")),
+            Value::Text(text) => Self::Scalar(literal(text)),
+            Value::List(items) => Self::List(items.iter().map(Self::written).collect()),
+            Value::Map(map) => {
+                Self::Map(map.iter().map(|e| (e.key.clone(), Self::written(&e.node))).collect())
+            }
+        }
+    }
+
+    /// Text as it stands: a dollar sign may begin a substitution.
+    #[must_use]
+    pub fn verbatim(text: &str) -> Self {
+        Self::Scalar(literal(text))
+    }
+
+    /// A list of words in one line.
+    #[must_use]
+    pub fn line<'a>(words: impl IntoIterator<Item = &'a str>) -> Self {
+        let words: Vec<String> = words.into_iter().map(literal).collect();
+        Self::Scalar(format!("[{}]", words.join(", ")))
+    }
+
     fn write(&self, indent: usize, out: &mut String) {
         let pad = "  ".repeat(indent);
         match self {
+            Self::Scalar(text) if text.is_empty() => out.push('\n'),
             Self::Scalar(text) => _ = writeln!(out, " {text}"),
             Self::List(items) if items.is_empty() => out.push_str(" []\n"),
             Self::Map(entries) if entries.is_empty() => out.push_str(" {}\n"),
@@ -60,7 +95,7 @@ impl Out {
             Self::Map(entries) => {
                 out.push('\n');
                 for (key, value) in entries {
-                    _ = write!(out, "{pad}{}:", yaml_text(key));
+                    _ = write!(out, "{pad}{}:", literal(key));
                     value.write(indent + 1, out);
                 }
             }
@@ -78,15 +113,25 @@ pub fn yaml(root: &Out) -> String {
 
 fn yaml_text(text: &str) -> String {
     // A single dollar sign is doubled, or it could begin a substitution.
-    let text = text.replace('$', "$$");
-    let safe = |c: char| c.is_ascii_alphanumeric() || "_-./:@+$()[]".contains(c);
+    literal(&text.replace('$', "$$"))
+}
+
+/// `text` as it stands, quoted where it has to be.
+fn literal(text: &str) -> String {
+    let safe = |c: char| c.is_ascii_alphanumeric() || "_-./:@+$()[]{}=".contains(c);
     let plain = !text.is_empty()
-        && scalar::infer(&text) == Scalar::Text
+        && scalar::infer(text) == Scalar::Text
         && text.chars().all(safe)
-        && !text.starts_with(['-', '[', ']', '@', ':'])
+        && !text.starts_with(['-', '[', ']', '@', ':', '{', '}', '='])
         && !text.ends_with(':')
         && !text.contains(": ");
-    if plain { text } else { serde_json::Value::String(text).to_string() }
+    if plain {
+        text.to_owned()
+    } else if text.contains(['"', '\\']) && !text.contains(char::is_control) {
+        format!("'{}'", text.replace('\'', "''"))
+    } else {
+        serde_json::Value::String(text.to_owned()).to_string()
+    }
 }
 
 #[cfg(test)]
@@ -101,9 +146,21 @@ mod tests {
         for text in rows {
             let out = Out::Map(vec![("k".into(), Out::text(text))]);
             let tree = tree::parse(&yaml(&out), 0).unwrap().root;
-            let tree::Value::Map(map) = tree.value else { panic!() };
-            assert_eq!(map.get("k").unwrap().value, tree::Value::Text(text.into()), "{text:?}");
+            let Value::Map(map) = tree.value else { panic!() };
+            assert_eq!(map.get("k").unwrap().value, Value::Text(text.into()), "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_is_written_reads_back_as_it_was() {
+        let text = "a: ${env:X}:4317\nb: \"5\"\nc: 0x1F\nd: [1.50, true, null, '${env:Y}']\n\
+                    e:\nf: 'x[\"k\"] == \"it''s\" \\d'\n'g $x': |\n  two\n  lines\nh: 1e99\n";
+        let tree = tree::parse(text, 0).unwrap().root;
+        let again = yaml(&Out::written(&tree));
+        let second = tree::parse(&again, 0).unwrap().root;
+        assert_eq!(Out::written(&second), Out::written(&tree), "{again}");
+        assert!(again.starts_with("a: ${env:X}:4317\nb: \"5\"\nc: 31\n"), "{again}");
+        assert!(again.contains("\ne:\n"), "{again}");
     }
 
     #[test]

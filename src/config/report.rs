@@ -44,6 +44,8 @@ pub struct Notice {
     pub what: String,
     /// What would be right; may have several lines.
     pub right: Option<String>,
+    /// The collector does it: nothing is wrong but that tracemill does not have it.
+    pub is_lack: bool,
     at: At,
 }
 
@@ -124,14 +126,26 @@ impl Log {
         what: impl Into<String>,
         right: Option<String>,
     ) {
+        let (path, what, place) = (path.to_owned(), what.into(), self.place(at));
+        self.add(Notice { severity, place, path, what, right, is_lack: false, at });
+    }
+
+    /// Something that the collector does and tracemill does not.
+    pub fn lack(
+        &self,
+        severity: Severity,
+        at: At,
+        path: &str,
+        what: impl Into<String>,
+        right: Option<String>,
+    ) {
+        let (path, what, place) = (path.to_owned(), what.into(), self.place(at));
+        self.add(Notice { severity, place, path, what, right, is_lack: true, at });
+    }
+
+    fn add(&self, notice: Notice) {
         let mut notices = self.notices.borrow_mut();
-        if notices.len() >= NOTICES_MAX {
-            return;
-        }
-        let place = self.place(at);
-        let notice =
-            Notice { severity, place, path: path.to_owned(), what: what.into(), right, at };
-        if !notices.contains(&notice) {
+        if notices.len() < NOTICES_MAX && !notices.contains(&notice) {
             notices.push(notice);
         }
     }

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::components::{KNOWN, Section, tail_sampling};
+use super::components::{Component, KNOWN, Section, elsewhere, find, tail_sampling};
 use super::ids::Id;
-use super::report::{At, Log, did_you_mean};
+use super::report::{At, Log, Severity, did_you_mean};
 use super::service::{Draft, Reference};
 
 /// A component of a type that tracemill does not have.
@@ -33,7 +33,7 @@ pub fn report(outside: &[Outside], pipelines: &[Draft], log: &Log) {
     let mut lines = Vec::new();
     for o in &used {
         let mut line = format!("{}  {} {}", log.line(o.at), o.section.noun(), o.id);
-        if let Some(why) = why(o).or_else(|| meant(o)) {
+        if let Some(why) = elsewhere::instead(o.section, &o.id.kind).or_else(|| meant(o)) {
             line.push_str(&format!(": {why}"));
         }
         lines.push(line);
@@ -42,25 +42,24 @@ pub fn report(outside: &[Outside], pipelines: &[Draft], log: &Log) {
     for draft in pipelines {
         lines.extend(outside.proposal(draft));
     }
+    if pipelines.iter().any(is_ours) {
+        lines.push("tracemill adopt --config FILE --out DIR   writes both parts".to_owned());
+    }
     let what = match used.len() {
         1 => "1 component is outside of what tracemill does".to_owned(),
         n => format!("{n} components are outside of what tracemill does"),
     };
-    log.error(first.at, "", what, Some(lines.join("\n")));
+    log.lack(Severity::Error, first.at, "", what, Some(lines.join("\n")));
 }
 
-/// What to know about some types.
-fn why(o: &Outside) -> Option<String> {
-    let text = match (o.section, o.id.kind.as_str()) {
-        (_, "opencensus") | (Section::Exporters, "jaeger" | "jaeger_thrift") => {
-            "gone from the collector; Jaeger takes OTLP, so otlp_grpc does"
-        }
-        (_, "memory_ballast" | "ballast") => "gone from the collector: delete it",
-        (Section::Extensions, "file_storage") => "queues are in memory in this release",
-        (Section::Extensions, _) => "leave it out here",
-        _ => return None,
+/// Whether the pipeline balances or samples.
+fn is_ours(draft: &Draft) -> bool {
+    let is = |section, r: &Reference, wanted| {
+        find(section, &r.id.kind).is_some_and(|known| known.component == wanted)
     };
-    Some(text.to_owned())
+    let samples = |r: &Reference| is(Section::Processors, r, Component::TailSampling);
+    let balances = |r: &Reference| is(Section::Exporters, r, Component::LoadBalancing);
+    draft.processors.iter().any(samples) || draft.exporters.iter().any(balances)
 }
 
 fn meant(o: &Outside) -> Option<String> {

@@ -5,6 +5,7 @@ pub mod address;
 pub mod auth;
 pub mod batch;
 pub mod debug;
+pub mod elsewhere;
 pub mod file;
 pub mod grpc_client;
 pub mod health_check;
@@ -277,6 +278,13 @@ pub fn list() -> String {
         for known in rows {
             out.push_str(&format!("  {:<15} {}\n", known.name, known.about));
         }
+        let others = elsewhere::ELSEWHERE.iter().map(|e| (e.section, e.name));
+        let others = others.filter(|(s, name)| *s == section && find(section, name).is_none());
+        let others: Vec<&str> = others.map(|(_, name)| name).collect();
+        if !others.is_empty() {
+            out.push_str(&format!("  not here: {}\n", others.join(", ")));
+        }
     }
+    out.push_str("What is not here `tracemill adopt` leaves to a collector beside tracemill.\n");
     out
 }

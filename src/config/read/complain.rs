@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use super::Block;
-use crate::config::report::{At, Severity};
+use crate::config::report::{At, Log, Severity};
 use crate::config::tree::{Node, Value};
+
+/// How a notice is added.
+type Say = fn(&Log, Severity, At, &str, String, Option<String>);
 
 const UNUSED: &str = " (nothing uses this component, so it is only told)";
 
@@ -57,39 +60,39 @@ impl Block<'_> {
     /// Something that the collector does and this release does not. It is refused where the
     /// component is in use, and else only told.
     pub fn refuse_at(&self, key: &str, what: impl Into<String>, right: &str) {
-        if self.mode.is_broken {
-            return;
-        }
-        let (at, path) = (self.place_of(key), self.path_of(key));
-        let severity = if self.mode.in_use { Severity::Error } else { Severity::Warning };
-        let what = what.into();
-        let what = if self.mode.in_use { what } else { format!("{what}{UNUSED}") };
-        self.log.say(severity, at, &path, what, some(right));
+        self.where_in_use(self.place_of(key), &self.path_of(key), what.into(), right, Log::lack);
     }
 
     /// The same, of the block itself.
     pub fn refuse_here(&self, what: impl Into<String>, right: &str) {
-        if self.mode.is_broken {
-            return;
-        }
-        let severity = if self.mode.in_use { Severity::Error } else { Severity::Warning };
-        let what = what.into();
-        let what = if self.mode.in_use { what } else { format!("{what}{UNUSED}") };
-        self.log.say(severity, self.at, &self.path, what, some(right));
+        self.where_in_use(self.at, &self.path, what.into(), right, Log::lack);
     }
 
     /// What the collector finds only when it starts the component: an error where it is in use.
     pub fn start_error(&self, what: impl Into<String>, right: &str) {
         if !self.mode.is_off {
-            self.refuse_here(what, right);
+            self.where_in_use(self.at, &self.path, what.into(), right, Log::say);
         }
     }
 
     /// The same, about the value of `key`.
     pub fn start_error_at(&self, key: &str, what: impl Into<String>, right: &str) {
         if !self.mode.is_off {
-            self.refuse_at(key, what, right);
+            let (at, path) = (self.place_of(key), self.path_of(key));
+            self.where_in_use(at, &path, what.into(), right, Log::say);
         }
+    }
+
+    /// An error where the component is in use, and else a warning.
+    fn where_in_use(&self, at: At, path: &str, what: String, right: &str, say: Say) {
+        if self.mode.is_broken {
+            return;
+        }
+        let (severity, what) = match self.mode.in_use {
+            true => (Severity::Error, what),
+            false => (Severity::Warning, format!("{what}{UNUSED}")),
+        };
+        say(self.log, severity, at, path, what, some(right));
     }
 
     /// The same, about an item of the list `key`, which stands at `at`.
