@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{self, Loaded, Machine, Request, Severity};
-use crate::replay;
+use crate::{adopt, replay};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Command {
     Run(Request),
     /// Only look at a configuration; [`inspect`] does it.
     Inspect(Inspection),
+    /// Divide a configuration between tracemill and a collector beside it.
+    Adopt(adopt::Options),
     /// Run the policy tests of these files.
     Test(Vec<String>),
     /// Run recorded traffic through the policies of a configuration.
@@ -57,6 +59,7 @@ pub enum Inspection {
         tracemill --config router.yaml               run, as the collector would\n  \
         tracemill --config router.yaml --config tracemill.yaml   own settings in a second file\n  \
         tracemill validate --config router.yaml      everything that is wrong, with its lines\n  \
+        tracemill adopt --config all.yaml --out two  our part, and one for a collector beside it\n  \
         tracemill test sampler_test.yaml             policies, tried on traces that a file names\n  \
         tracemill replay --config sampler.yaml --input traces.json   and on recorded ones",
     subcommand_negates_reqs = true,
@@ -96,6 +99,20 @@ enum Subcommands {
     PrintConfig(ConfigArguments),
     /// List the components that a configuration can name.
     Components,
+    /// Divide a configuration that tracemill cannot run whole: its part, and a collector's.
+    ///
+    /// Writes tracemill.yaml and, if one is needed, collector.yaml, joined by OTLP on loopback, and
+    /// says what is where and why. Exit code 1, and nothing written, if it cannot be divided.
+    Adopt {
+        #[command(flatten)]
+        config: ConfigArguments,
+        /// The folder for both files.
+        #[arg(long, value_name = "DIR")]
+        out: String,
+        /// Overwrite files that are there.
+        #[arg(long)]
+        force: bool,
+    },
     /// Test sampling policies as unit tests do: traces and the verdicts that are expected.
     ///
     /// Prints a table. Exit code 1 if a verdict differs, 2 if a file cannot be read.
@@ -225,6 +242,9 @@ fn try_parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, c
             Command::Inspect(Inspection::PrintConfig(config.into()))
         }
         Some(Subcommands::Components) => Command::Inspect(Inspection::Components),
+        Some(Subcommands::Adopt { config, out, force }) => {
+            Command::Adopt(adopt::Options { config: config.into(), out, force })
+        }
         Some(Subcommands::Test { files }) => Command::Test(files),
         Some(Subcommands::Replay(arguments)) => Command::Replay(arguments.into()),
         None => match Request::from(config) {
@@ -356,6 +376,14 @@ mod tests {
                 "tracemill print-config --config a",
                 Command::Inspect(Inspection::PrintConfig(request(&["a"]))),
             ),
+            (
+                "tracemill adopt --config a --out b --force",
+                Command::Adopt(adopt::Options {
+                    config: request(&["a"]),
+                    out: "b".into(),
+                    force: true,
+                }),
+            ),
             ("tracemill components", Command::Inspect(Inspection::Components)),
             ("tracemill test a b", Command::Test(vec!["a".into(), "b".into()])),
             (
@@ -386,6 +414,7 @@ mod tests {
             "tracemill demo --rate 0",
             "tracemill nonsense",
             "tracemill test",
+            "tracemill adopt --config a",
             "tracemill replay --config a",
             "tracemill --confg a",
         ] {

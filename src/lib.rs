@@ -44,6 +44,7 @@
 //! - [`demo`]: ROLE. Traffic, router, two samplers and store in one process, with a proof.
 //! - [`policy_test`], [`replay`]: ROLES. Policies in simulated time: on traces that a file
 //!   names, and on traffic that was recorded.
+//! - [`adopt`]: ROLE. Divides a configuration between tracemill and a collector beside it.
 //! - [`testing`]: seeded workloads, and the naive sampler that judges the real one. The data path
 //!   does not name it.
 //!
@@ -61,6 +62,7 @@
 //! 7. **A trace has one home**, and each span is kept, dropped, lost or buffered, counted once.
 //! 8. **Names go down only**: roles ▸ config ▸ upstream, rpc, net, runtime ▸ route, otlp ▸ leaves.
 
+pub mod adopt;
 pub mod cli;
 pub mod config;
 pub mod control;

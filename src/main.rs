@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use tracemill::cli::{self, Command};
-use tracemill::{control, demo, policy_test, replay};
+use tracemill::{adopt, control, demo, policy_test, replay};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -12,6 +12,7 @@ fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
         Command::Inspect(inspection) => cli::inspect(&inspection),
         Command::Demo { duration, rate } => demo::run(demo::Options { duration, rate }),
+        Command::Adopt(options) => adopt::run(&options),
         Command::Test(files) => policy_test::run(&files),
         Command::Replay(options) => match cli::load_unplugged(&options.config) {
             Ok(loaded) => replay::run(&loaded.plan, &options),

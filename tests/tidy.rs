@@ -32,9 +32,10 @@ use Kind::{Pure, Rim};
 /// Rooms from the top of the building to its ground, and what each may name. Whatever a room may
 /// name stands below it, which [`no_arrow_leads_upwards`] checks.
 const ROOMS: &[(&str, Kind, &[&str])] = &[
-    ("main", Rim, &["cli", "control", "demo", "policy_test", "replay"]),
+    ("main", Rim, &["adopt", "cli", "control", "demo", "policy_test", "replay"]),
     // roles
-    ("cli", Rim, &["replay", "config"]),
+    ("cli", Rim, &["adopt", "replay", "config"]),
+    ("adopt", Rim, &["config", "otlp"]),
     ("policy_test", Rim, &["config", "sample", "otlp"]),
     ("replay", Rim, &["config", "sample", "otlp"]),
     (
