@@ -7,7 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use proptest::prelude::*;
 use tracemill::adopt::{self, Adopted, File, Refusal};
+use tracemill::config::components::Section;
+use tracemill::config::components::elsewhere::ELSEWHERE;
 use tracemill::config::{Machine, Request};
 
 fn folder() -> PathBuf {
@@ -25,8 +28,15 @@ fn env(name: &str) -> Option<String> {
 }
 
 fn adopted(config: &str) -> Result<Adopted, Refusal> {
+    adopted_of(&[config])
+}
+
+fn adopted_of(configs: &[&str]) -> Result<Adopted, Refusal> {
     let machine = Machine { memory_bytes: 8 << 30, cgroup_bytes: None, instance_id: String::new() };
-    let request = Request { configs: vec![config.into()], ..Request::default() };
+    let request = Request {
+        configs: configs.iter().map(|c| (*c).to_owned()).collect(),
+        ..Request::default()
+    };
     adopt::adopt(&request, &env, &machine)
 }
 
@@ -249,6 +259,54 @@ fn what_cannot_be_divided_is_refused_with_the_reason() {
         let refusal = adopted(&config).expect_err(want).to_string();
         assert!(refusal.contains(want), "{want}: {refusal}");
         assert!(refusal.contains("nothing was written"), "{refusal}");
+    }
+}
+
+#[test]
+fn whatever_stands_beside_a_sampler_finds_its_place() {
+    for elsewhere in ELSEWHERE {
+        let name = elsewhere.name;
+        let of = |section, at: &str| match elsewhere.section == section {
+            true => format!("{at} {name}"),
+            false => at.to_owned(),
+        };
+        let pipeline = format!(
+            "traces: {} | {} | {}",
+            of(Section::Receivers, "otlp"),
+            of(Section::Processors, "tail_sampling"),
+            of(Section::Exporters, &of(Section::Connectors, "debug"))
+        );
+        let key = elsewhere.section.key();
+        let alone = elsewhere.section == Section::Extensions;
+        let extension = if alone { name } else { "" };
+        let more = format!("yaml:{{{key}: {{{name}: }}, service: {{extensions: [{extension}]}}}}");
+        let adopted = adopted_of(&[&with_pipelines(&[&pipeline]), &more]);
+        let adopted = adopted.unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(adopted.files.len(), if alone { 1 } else { 2 }, "{name}");
+        assert!(!adopted.files[0].1.contains(&format!("  {name}:")), "{name}");
+        assert_eq!(alone, !adopted.files.iter().any(|(_, text)| text.contains(name)), "{name}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_damage_to_a_configuration_makes_it_panic_or_write_half(
+        file in 0..6_usize,
+        at in any::<prop::sample::Index>(),
+        cut in 0..60_usize,
+    ) {
+        let mut paths: Vec<_> = fs::read_dir(folder().join("configs")).unwrap().collect();
+        paths.sort_by_key(|entry| entry.as_ref().unwrap().path());
+        let text = fs::read_to_string(paths[file].as_ref().unwrap().path()).unwrap();
+        let mut chars: Vec<char> = text.chars().collect();
+        let from = at.index(chars.len());
+        let to = (from + cut).min(chars.len());
+        chars.drain(from..to);
+        let damaged: String = chars.into_iter().collect();
+        let half = matches!(adopted(&format!("yaml:{damaged}")), Err(Refusal::Half(_)));
+        prop_assert!(!half, "its own half does not load");
     }
 }
 

@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
+use tracemill::config::components::Section;
+use tracemill::config::components::elsewhere::ELSEWHERE;
 use tracemill::config::plan::ExporterKind;
 use tracemill::config::{self, Loaded, Machine, Report, Request};
 use tracemill::otlp::Signal;
@@ -288,6 +290,50 @@ fn the_readme_says_of_each_component_what_the_program_does() {
         fs::write(&path, format!("{before}{begin}{now}{end}{after}")).unwrap();
     } else {
         assert_eq!(table, config::component_table(), "BLESS=1 cargo test --test configs");
+    }
+}
+
+/// What configs 1 lists, by section, the most used first.
+const IN_USE: [(&str, &str); 5] = [
+    ("receiver", "otlp prometheus jaeger zipkin hostmetrics"),
+    (
+        "processor",
+        "tail_sampling batch memory_limiter transform resource resourcedetection filter \
+         k8sattributes attributes",
+    ),
+    ("exporter", "load_balancing debug otlp otlp_grpc otlp_http logging logzio"),
+    ("connector", "spanmetrics forward datadog count"),
+    ("extension", "health_check pprof zpages file_storage"),
+];
+
+#[test]
+fn every_component_that_is_in_use_is_in_the_table() {
+    let table = config::component_table();
+    for (noun, names) in IN_USE {
+        for name in names.split_whitespace() {
+            assert_eq!(table.matches(&format!("| {noun} `{name}` |")).count(), 1, "{noun} {name}");
+        }
+    }
+}
+
+#[test]
+fn what_a_collector_beside_tracemill_keeps_is_refused_by_name_where_it_is_in_use() {
+    for elsewhere in ELSEWHERE {
+        let name = elsewhere.name;
+        let of = |section| if elsewhere.section == section { name } else { "" };
+        let (receiver, processor) = (of(Section::Receivers), of(Section::Processors));
+        let exporter = [of(Section::Exporters), of(Section::Connectors)].concat();
+        let text = format!(
+            "{{{key}: {{{name}: }}, service: {{extensions: [{extension}], pipelines: {{traces: \
+             {{receivers: [otlp, {receiver}], processors: [{processor}], exporters: [nop, \
+             {exporter}]}}}}}}}}",
+            key = elsewhere.section.key(),
+            extension = of(Section::Extensions),
+        );
+        let base = "yaml:{receivers: {otlp: {protocols: {grpc: }}}, exporters: {nop: }}";
+        let said = load(&[base, &format!("yaml:{text}")], &[]).unwrap_err().to_string();
+        assert!(said.contains("1 component is outside of what tracemill does"), "{said}");
+        assert!(said.contains(&format!("{} {name}: ", elsewhere.section.noun())), "{said}");
     }
 }
 

@@ -85,23 +85,50 @@ impl Changes {
             let endpoint = Out::verbatim(self.health(id)?);
             return Some((id.to_string(), with(keys, "endpoint", endpoint)));
         }
-        let new = self.renamed(id).filter(|_| section == Section::Exporters)?;
-        Some((new.to_string(), verbosity(keys)))
+        let new = self.renamed(id).filter(|_| section == Section::Exporters);
+        match (new, keys.filter(|_| section == Section::Exporters).and_then(modern)) {
+            (None, None) => None,
+            (new, keys) => {
+                let keys = keys.unwrap_or_else(|| Out::written(node));
+                Some((new.unwrap_or(id).to_string(), keys))
+            }
+        }
     }
 }
 
+/// The keys of an exporter with old forms brought up to date; `None` if there are none.
+fn modern(keys: &Map) -> Option<Out> {
+    let insecure = keys.get("insecure").filter(|_| keys.get("endpoint").is_some());
+    if insecure.is_none() && keys.get("loglevel").is_none() {
+        return None;
+    }
+    let tls = |below: Option<&Node>| {
+        let below = match below.map(|n| &n.value) {
+            Some(Value::Map(below)) => Some(below),
+            _ => None,
+        };
+        insecure.map(|node| ("tls".to_owned(), with(below, "insecure", Out::written(node))))
+    };
+    let entries = keys.iter().filter_map(|entry| match entry.key.as_str() {
+        "loglevel" => Some(("verbosity".to_owned(), Out::plain(verbosity(&entry.node)))),
+        "tls" => tls(Some(&entry.node)).or_else(|| Some(("tls".into(), Out::written(&entry.node)))),
+        "insecure" if insecure.is_some() => None,
+        _ => Some((entry.key.clone(), Out::written(&entry.node))),
+    });
+    let mut entries: Vec<_> = entries.collect();
+    if keys.get("tls").is_none() {
+        entries.extend(tls(None));
+    }
+    Some(Out::Map(entries))
+}
+
 /// `loglevel` became `verbosity`.
-fn verbosity(keys: Option<&Map>) -> Out {
-    let level = |node: &Node| match &node.value {
+fn verbosity(node: &Node) -> &'static str {
+    match &node.value {
         Value::Text(level) if level.eq_ignore_ascii_case("debug") => "detailed",
         Value::Text(level) if level.eq_ignore_ascii_case("info") => "normal",
         _ => "basic",
-    };
-    let entries = keys.into_iter().flat_map(Map::iter).map(|entry| match entry.key.as_str() {
-        "loglevel" => ("verbosity".to_owned(), Out::plain(level(&entry.node))),
-        _ => (entry.key.clone(), Out::written(&entry.node)),
-    });
-    Out::Map(entries.collect())
+    }
 }
 
 /// `keys` with `key` set.
