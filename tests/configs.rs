@@ -325,12 +325,13 @@ fn what_a_collector_beside_tracemill_keeps_is_refused_by_name_where_it_is_in_use
         let exporter = [of(Section::Exporters), of(Section::Connectors)].concat();
         let text = format!(
             "{{{key}: {{{name}: }}, service: {{extensions: [{extension}], pipelines: {{traces: \
-             {{receivers: [otlp, {receiver}], processors: [{processor}], exporters: [nop, \
-             {exporter}]}}}}}}}}",
+             {{receivers: [otlp, {receiver}], processors: [{processor}], exporters: \
+             [load_balancing, {exporter}]}}}}}}}}",
             key = elsewhere.section.key(),
             extension = of(Section::Extensions),
         );
-        let base = "yaml:{receivers: {otlp: {protocols: {grpc: }}}, exporters: {nop: }}";
+        let base = "yaml:{receivers: {otlp: {protocols: {grpc: }}}, exporters: {load_balancing: \
+                    {protocol: {otlp: }, resolver: {static: {hostnames: [a]}}}}}";
         let said = load(&[base, &format!("yaml:{text}")], &[]).unwrap_err().to_string();
         assert!(said.contains("1 component is outside of what tracemill does"), "{said}");
         assert!(said.contains(&format!("{} {name}: ", elsewhere.section.noun())), "{said}");

@@ -8,6 +8,9 @@ use super::ids::Id;
 use super::report::{At, Log, Severity, did_you_mean};
 use super::service::{Draft, Reference};
 
+/// The command that writes both parts, where there are two.
+const ADOPT: &str = "tracemill adopt";
+
 /// A component of a type that tracemill does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outside {
@@ -30,10 +33,15 @@ pub fn report(outside: &[Outside], pipelines: &[Draft], log: &Log) {
     }
     let used: Vec<&Outside> = outside.iter().filter(|o| o.in_use).collect();
     let Some(first) = used.first() else { return };
+    let divides = pipelines.iter().any(is_ours);
+    let instead = |o: &Outside| {
+        let text = elsewhere::instead(o.section, &o.id.kind);
+        text.filter(|text| divides || !text.contains(ADOPT))
+    };
     let mut lines = Vec::new();
     for o in &used {
         let mut line = format!("{}  {} {}", log.line(o.at), o.section.noun(), o.id);
-        if let Some(why) = elsewhere::instead(o.section, &o.id.kind).or_else(|| meant(o)) {
+        if let Some(why) = instead(o).or_else(|| meant(o)) {
             line.push_str(&format!(": {why}"));
         }
         lines.push(line);
@@ -42,8 +50,8 @@ pub fn report(outside: &[Outside], pipelines: &[Draft], log: &Log) {
     for draft in pipelines {
         lines.extend(outside.proposal(draft));
     }
-    if pipelines.iter().any(is_ours) {
-        lines.push("tracemill adopt --config FILE --out DIR   writes both parts".to_owned());
+    if divides {
+        lines.push(format!("{ADOPT} --config FILE --out DIR   writes both parts"));
     }
     let what = match used.len() {
         1 => "1 component is outside of what tracemill does".to_owned(),
