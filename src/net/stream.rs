@@ -11,6 +11,7 @@
 //! A clone is the same stream: the layer above owns one, the connection's loop another.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -33,6 +34,8 @@ const GATHER_BYTES_MAX: usize = 1 << 20;
 const GATHER_BYTES_KEPT: usize = 4 << 10;
 /// Gather buffers that a core keeps for later.
 const GATHER_SPARE_MAX: usize = 4;
+/// How often a peer is read from that nobody listens to any more.
+const HANG_UP_READS_MAX: usize = 16;
 
 thread_local! {
     static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
@@ -134,6 +137,26 @@ impl Stream {
     /// As the OS says; the connection is then lost.
     pub fn drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.borrow_mut().drain(cx)
+    }
+
+    /// Ends a connection: nothing more is written, and what still comes is thrown away until the
+    /// peer closes its end too. So no reset overtakes what was written last.
+    pub(super) async fn hang_up(&self) {
+        let closed = poll_fn(|cx| self.0.borrow_mut().socket.poll_shutdown(cx)).await;
+        if closed.is_err() {
+            return;
+        }
+        for _ in 0..HANG_UP_READS_MAX {
+            let read = poll_fn(|cx| {
+                let mut buffer = Buffer::take();
+                let read = self.0.borrow_mut().socket.poll_read(cx, buffer.bytes_mut());
+                buffer.put();
+                read
+            });
+            if !matches!(read.await, Ok(1..)) {
+                return;
+            }
+        }
     }
 
     /// Bytes received and sent so far, as they are on the wire.

@@ -7,6 +7,7 @@
 //! status means stands in `http_reply`. Redirects are not followed.
 
 use std::collections::VecDeque;
+use std::error::Error as _;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -477,8 +478,9 @@ impl Call {
     }
 }
 
-/// A call whose fate is unknown.
+/// A call whose fate is unknown. hyper keeps what the network or TLS said as the cause.
 fn failed(url: &str, e: &hyper::Error) -> Status {
-    let text = format!("failed to make an HTTP request: Post \"{url}\": {e}");
+    let cause = e.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+    let text = format!("failed to make an HTTP request: Post \"{url}\": {e}{cause}");
     Status::new(Code::Unavailable, text)
 }

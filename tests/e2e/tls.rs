@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
 };
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
@@ -251,15 +251,40 @@ fn a_client_that_cannot_show_a_good_certificate_is_refused() {
         }
         // Plaintext is not understood, and not answered.
         let mut plain = TcpStream::connect(&address).await.unwrap();
-        tokio::io::AsyncWriteExt::write_all(&mut plain, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-            .await
-            .unwrap();
+        plain.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
         let mut heard = Vec::new();
         let _ = plain.read_to_end(&mut heard).await;
         assert!(heard.first() != Some(&0), "an HTTP/2 frame: {heard:?}");
         assert!(
             handshake(&pki.connector(Some((&pki, "client")), &[&TLS13]), &address).await.is_ok()
         );
+    });
+}
+
+#[test]
+fn who_is_refused_can_read_why_though_more_was_sent() {
+    run(async {
+        let (pki, backend) = (Pki::new(), Backend::new(None).await);
+        let tls = format!("{}, {}", pki.own("server"), pki.file("client_ca_file", "ca.crt"));
+        let inner = inner(&backend, &tls).await;
+        let address = grpc_address(&inner).await;
+        // In TLS 1.3 a client sends its request before the server has judged it.
+        for _ in 0..20 {
+            let tcp = TcpStream::connect(&address).await.unwrap();
+            let name = ServerName::try_from("localhost").unwrap();
+            let none = pki.connector(None, &[&TLS13]);
+            let mut stream = none.connect(name, tcp).await.unwrap();
+            for _ in 0..3 {
+                let _ = stream.write_all(&[0; 9000]).await;
+            }
+            let refused = stream.read_u8().await.unwrap_err().to_string();
+            assert!(refused.contains("CertificateRequired"), "{refused}");
+        }
+        let mut plain = TcpStream::connect(&address).await.unwrap();
+        plain.write_all(b"POST /v1/traces HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut heard = String::new();
+        plain.read_to_string(&mut heard).await.unwrap();
+        assert!(heard.starts_with("HTTP/1.0 400 ") && heard.contains("HTTPS server"), "{heard}");
     });
 }
 

@@ -19,11 +19,14 @@ use rustls::server::UnbufferedServerConnection;
 use super::session::{Session, Side};
 use super::{ClientTls, ServerTls};
 use crate::net::Stream;
+use crate::runtime::timer::Timeout;
 use crate::runtime::{clock, executor, timer};
 use crate::time::Instant;
 
 /// CPU time that handshakes take before others get their turn.
 const BUDGET: Duration = Duration::from_micros(300);
+/// How long a client that was refused may take to read why.
+const LINGER: Duration = Duration::from_millis(500);
 /// Handshakes under way on one core.
 const UNDER_WAY_MAX: usize = 1024;
 
@@ -34,7 +37,13 @@ const UNDER_WAY_MAX: usize = 1024;
 pub async fn accept(stream: Stream, tls: &ServerTls) -> io::Result<Stream> {
     let config = tls.0.config.load_full();
     let side = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
-    shake(stream, Session::new(Side::Server(side))).await
+    let shaken = shake(&stream, Session::new(Side::Server(side))).await;
+    if shaken.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::InvalidData) {
+        // Closing at once would reset the connection if the client has sent more, as with TLS 1.3
+        // it has, and the reset overtakes the alert.
+        let _ = Timeout::new(LINGER, stream.hang_up()).await;
+    }
+    shaken.map(|()| stream)
 }
 
 /// The client's handshake on a connection that was made to `host`. Drop it when it takes too long.
@@ -52,7 +61,7 @@ pub async fn connect(stream: Stream, host: &str, tls: &ClientTls) -> io::Result<
     let config = tls.shared.config.load_full();
     let side = UnbufferedClientConnection::new(Arc::clone(&config), server);
     let side = side.map_err(io::Error::other)?;
-    let stream = shake(stream, Session::new(Side::Client(side))).await?;
+    shake(&stream, Session::new(Side::Client(side))).await?;
     let wanted = &tls.shared.protocols;
     if stream.protocol().is_none() && wanted.iter().all(|p| *p == super::Protocol::Http2) {
         let what = "tls: cannot check peer: missing selected ALPN property";
@@ -61,7 +70,7 @@ pub async fn connect(stream: Stream, host: &str, tls: &ClientTls) -> io::Result<
     Ok(stream)
 }
 
-async fn shake(stream: Stream, session: Session) -> io::Result<Stream> {
+async fn shake(stream: &Stream, session: Session) -> io::Result<()> {
     stream.seal_with(session);
     let mut place = Place::take();
     poll_fn(|cx| {
@@ -73,8 +82,7 @@ async fn shake(stream: Stream, session: Session) -> io::Result<Stream> {
         place.has_worked();
         shaken
     })
-    .await?;
-    Ok(stream)
+    .await
 }
 
 /// What is spent, who waits, and who is under way at all.

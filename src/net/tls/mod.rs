@@ -6,7 +6,8 @@
 //! the whole process and until the next reload.
 //!
 //! Invariant: a stream that TLS was wanted for never carries a byte in plaintext. It has its
-//! session before the first byte, and refuses to seal before the handshake is over.
+//! session before the first byte, and refuses to seal before the handshake is over. Only a client
+//! that speaks HTTP without TLS is told so, in a line that is always the same.
 
 mod handshake;
 mod load;

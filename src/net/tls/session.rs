@@ -22,6 +22,11 @@ const HEADROOM: usize = 20 << 10;
 /// Plaintext that is sealed at once: with its records' frames it fits a buffer.
 const PIECE: usize = 15 * (16 << 10);
 
+/// How those begin who speak HTTP/1 where TLS is spoken, and what they are told, as Go tells it.
+const PLAIN_HTTP: [&[u8]; 5] = [b"GET /", b"HEAD ", b"POST ", b"PUT /", b"OPTIO"];
+const NO_TLS: &[u8] =
+    b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+
 /// One side of a TLS connection.
 pub(in crate::net) struct Session {
     side: Side,
@@ -140,10 +145,40 @@ impl Session {
                     let _ = self.sealed.flush(socket, cx, &mut bytes.1);
                     return Poll::Ready(Err(e));
                 }
-            } else if ready!(self.fill(socket, cx, &mut bytes.0))? == 0 {
-                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            } else {
+                let n = ready!(self.fill(socket, cx, &mut bytes.0))?;
+                if n == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                }
+                if bytes.0 == n as u64 && self.hears_plain_http() {
+                    return self.tell_plain_http(socket, cx, bytes);
+                }
             }
         }
+    }
+
+    fn hears_plain_http(&self) -> bool {
+        let Some(Input { buffer, start, end }) = &self.input else { return false };
+        let first = &buffer.bytes()[*start..*end];
+        matches!(self.side, Side::Server(_)) && PLAIN_HTTP.iter().any(|p| first.starts_with(p))
+    }
+
+    /// The one thing that is said in plaintext, to a client that would not understand an alert.
+    fn tell_plain_http(
+        &mut self,
+        socket: &mut Socket,
+        cx: &mut Context<'_>,
+        bytes: &mut (u64, u64),
+    ) -> Poll<io::Result<()>> {
+        let told = self.sealed.append(|room| {
+            room[..NO_TLS.len()].copy_from_slice(NO_TLS);
+            Some(NO_TLS.len())
+        });
+        if told.is_ok() {
+            let _ = self.sealed.flush(socket, cx, &mut bytes.1);
+        }
+        let what = "tls: the client speaks HTTP without TLS";
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, what)))
     }
 
     /// Opens records into `to` until it is full or nothing more has come.
