@@ -40,12 +40,21 @@ java_packages() {
             echo Zstd >META-INF/services/io.opentelemetry.sdk.common.export.Compressor)
 }
 
-telemetrygen() {
+go_tool() {
     # the first proxy alone: a missing version is an error at once, not a clone
     local proxy
     proxy=$(go env GOPROXY) || return
-    GOPROXY=${proxy%%[,|]*} GOBIN=$tools/bin go install \
-        github.com/open-telemetry/opentelemetry-collector-contrib/cmd/telemetrygen@v0.161.0
+    GOPROXY=${proxy%%[,|]*} GOBIN=$tools/bin go install "$1"
+}
+
+telemetrygen() {
+    go_tool github.com/open-telemetry/opentelemetry-collector-contrib/cmd/telemetrygen@v0.161.0
+}
+
+# its release has no go.mod
+h2spec() {
+    (cd "$here/clients/h2spec" &&
+        go build -o "$tools/bin/h2spec" github.com/summerwind/h2spec/cmd/h2spec)
 }
 
 go_client() { (cd "$here/clients/go" && go build -o "$tools/bin/go-signals" .); }
