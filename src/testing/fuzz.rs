@@ -1,10 +1,14 @@
 //! The bodies of the fuzz targets: plain functions, which `cargo test` runs on seeds as well.
 
+mod served;
+
 use std::sync::OnceLock;
 
 use crate::otlp::{self, Index, Signal};
 use crate::route::{Generation, Key, Ring, Split};
 use crate::sample::ottl::{Condition, List, Scene};
+
+pub use served::{grpc, http};
 
 /// `otlp::scan` and `otlp::items` on any bytes: no panic, extents inside the body and in order,
 /// ids where they are said to be, and the same count from both.
