@@ -102,7 +102,8 @@ struct Libraries {
 impl Libraries {
     fn new() -> Result<Self, String> {
         Ok(Self {
-            deflate: Compressor::new(CompressionLvl::fastest()),
+            // Level 0, the library's fastest, does not compress.
+            deflate: Compressor::new(CompressionLvl::new(1).map_err(|e| format!("{e:?}"))?),
             inflate: Decompressor::new(),
             zstd_out: zstd::bulk::Compressor::new(1).map_err(|e| e.to_string())?,
             zstd_in: zstd::bulk::Decompressor::new().map_err(|e| e.to_string())?,

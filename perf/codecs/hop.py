@@ -17,7 +17,7 @@ import tempfile
 import time
 
 HOP, REST = "0", "1"
-RATE, SECONDS, WARM_UP = 60_000, 4, 1
+RATE, SECONDS, WARM_UP = 200_000, 4, 1
 GRPC = ["none", "gzip", "zstd", "snappy"]
 HTTP = ["none", "gzip", "zstd", "zlib", "snappy", "x-snappy-framed", "lz4"]
 PORTS = {"feeder": 24501, "hop": 24502, "taker": 24503}

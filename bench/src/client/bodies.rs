@@ -117,6 +117,8 @@ impl Bodies {
             .map(|_| Template::new(&shape, per_trace, options.run, &mut numbers))
             .collect();
         let zstd = zstd::bulk::Compressor::new(1).map_err(|e| e.to_string())?;
+        // Level 0, the library's fastest, does not compress.
+        let level = libdeflater::CompressionLvl::new(1).map_err(|e| format!("{e:?}"))?;
         Ok(Self {
             stride: templates.iter().map(|t| t.traces).max().unwrap_or(1) as u64,
             templates,
@@ -130,10 +132,7 @@ impl Bodies {
             late_threshold: threshold(options.late_share),
             traces: Vec::new(),
             compression: options.compression,
-            coders: Coders {
-                gzip: libdeflater::Compressor::new(libdeflater::CompressionLvl::fastest()),
-                zstd,
-            },
+            coders: Coders { gzip: libdeflater::Compressor::new(level), zstd },
         })
     }
 
