@@ -77,7 +77,7 @@ fn pipelines(told: &str) -> Vec<String> {
 }
 
 /// Pipelines, and what becomes of them; nothing if they are refused.
-const CUTS: [(&[&str], &[&str]); 13] = [
+const CUTS: [(&[&str], &[&str]); 14] = [
     // In front: a receiver.
     (
         &["traces: otlp zipkin | memory_limiter tail_sampling | debug"],
@@ -187,6 +187,18 @@ const CUTS: [(&[&str], &[&str]); 13] = [
             "traces/in collector.yaml otlp > filter > forward",
             "traces/mid collector.yaml forward > :14317",
             "traces/mid tracemill.yaml :14317 > tail_sampling > nop",
+        ],
+    ),
+    // The limit of the process holds for both.
+    (
+        &[
+            "traces/in: otlp | memory_limiter filter | forward",
+            "traces: forward | tail_sampling | nop",
+        ],
+        &[
+            "traces/in collector.yaml otlp > memory_limiter > filter > forward",
+            "traces collector.yaml forward > :14317",
+            "traces tracemill.yaml :14317 > memory_limiter > tail_sampling > nop",
         ],
     ),
 ];

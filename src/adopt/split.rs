@@ -90,6 +90,7 @@ impl Split {
                 Place::Cut { front, behind } => cutter.cut(of, draft, (front, behind)),
             }
         }
+        cutter.limit();
         Self { pipes: cutter.pipes, links: cutter.links }
     }
 
@@ -192,6 +193,23 @@ impl Cutter<'_, '_> {
         let (file, receivers) = (File::There, vec![link.receiver]);
         let exporters = there.into_iter().map(|r| r.id.clone()).collect();
         self.pipes.push(Pipe { file, of, id, receivers, processors, exporters });
+    }
+
+    /// A limiter of the collector's holds for its process. If only the companion has one now, it
+    /// stands in our pipelines too.
+    fn limit(&mut self) {
+        let limits = |id: &&Id| {
+            self.homes.component(Section::Processors, id) == Some(Component::MemoryLimiter)
+        };
+        let of = |file| {
+            let pipes = self.pipes.iter().filter(move |pipe| pipe.file == file);
+            pipes.flat_map(|pipe| &pipe.processors).find(limits).cloned()
+        };
+        if let (None, Some(limiter)) = (of(File::Here), of(File::There)) {
+            for pipe in self.pipes.iter_mut().filter(|pipe| pipe.file == File::Here) {
+                pipe.processors.insert(0, limiter.clone());
+            }
+        }
     }
 
     /// Ours and the companion's.

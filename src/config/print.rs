@@ -116,6 +116,12 @@ fn yaml_text(text: &str) -> String {
     literal(&text.replace('$', "$$"))
 }
 
+/// Without quotes some readers of YAML take it for a point in time.
+fn is_like_a_date(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.len() > 4 && bytes[..4].iter().all(u8::is_ascii_digit) && bytes[4] == b'-'
+}
+
 /// `text` as it stands, quoted where it has to be.
 fn literal(text: &str) -> String {
     let safe = |c: char| c.is_ascii_alphanumeric() || "_-./:@+$()[]{}=".contains(c);
@@ -124,6 +130,7 @@ fn literal(text: &str) -> String {
         && text.chars().all(safe)
         && !text.starts_with(['-', '[', ']', '@', ':', '{', '}', '='])
         && !text.ends_with(':')
+        && !is_like_a_date(text)
         && !text.contains(": ");
     if plain {
         text.to_owned()
@@ -154,13 +161,15 @@ mod tests {
     #[test]
     fn what_is_written_reads_back_as_it_was() {
         let text = "a: ${env:X}:4317\nb: \"5\"\nc: 0x1F\nd: [1.50, true, null, '${env:Y}']\n\
-                    e:\nf: 'x[\"k\"] == \"it''s\" \\d'\n'g $x': |\n  two\n  lines\nh: 1e99\n";
+                    e:\nf: 'x[\"k\"] == \"it''s\" \\d'\n'g $x': |\n  two\n  lines\nh: 1e99\n\
+                    i: '2026-11-22'\n";
         let tree = tree::parse(text, 0).unwrap().root;
         let again = yaml(&Out::written(&tree));
         let second = tree::parse(&again, 0).unwrap().root;
         assert_eq!(Out::written(&second), Out::written(&tree), "{again}");
         assert!(again.starts_with("a: ${env:X}:4317\nb: \"5\"\nc: 31\n"), "{again}");
         assert!(again.contains("\ne:\n"), "{again}");
+        assert!(again.ends_with("i: \"2026-11-22\"\n"), "{again}");
     }
 
     #[test]
