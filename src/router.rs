@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::otlp::edit::{Editor, Edits};
 use crate::otlp::{self, Index, Signal, reply};
 use crate::route::{self, Ring};
 use crate::rpc::service::{Call, Service, Transport};
@@ -36,11 +37,14 @@ pub mod blueprint;
 pub mod core;
 pub mod debug;
 mod door;
+mod edited;
 mod generation;
 mod kept;
+mod owed;
 pub mod snapshot;
 pub mod trust;
 
+use owed::Owed;
 use snapshot::{Received, Snapshot};
 
 /// Longest time that a request waits for room before it is refused.
@@ -72,6 +76,8 @@ pub struct Rules {
     pub refuse_partial: bool,
     /// Bytes held by the process from which requests wait.
     pub soft_bytes: u64,
+    /// Bytes that processors may change in one request.
+    pub edits_bytes_max: u64,
 }
 
 #[derive(Debug)]
@@ -81,6 +87,7 @@ struct State {
     index: Index,
     offers: Vec<Offer>,
     debug: Vec<debug::Sink>,
+    editor: Editor,
     quiet: Quiet,
 }
 
@@ -89,25 +96,40 @@ struct State {
 pub struct Way {
     /// Component id of the receiver.
     pub receiver: String,
-    /// The exporters of pipelines that do not sample; `None` where no pipeline takes the signal.
-    pub exits: [Option<Exits>; 3],
-    /// Positions of the samplers that take its traces.
-    pub samplers: Vec<usize>,
+    /// The exporters of pipelines that do not sample, by what they change; none where no pipeline
+    /// takes the signal.
+    pub exits: [Vec<Exits>; 3],
+    /// Positions of the samplers that take its traces, and what is changed before.
+    pub samplers: Vec<(usize, Arc<Edits>)>,
     /// The balancer's bound of a reply that waits, if one is on the way.
     pub bound: Option<Duration>,
     /// What came, by transport and signal.
     pub received: [[Received; 3]; 2],
 }
 
-/// The exporters of a pipeline, by what they are.
+/// The exporters of pipelines that change the same, by what they are.
 #[derive(Clone, Debug, Default)]
 pub struct Exits {
+    /// What is changed on the way to them.
+    pub edits: Arc<Edits>,
     /// Positions in the outlets.
     pub outlets: Vec<usize>,
     /// Positions in the debug exporters.
     pub debugs: Vec<usize>,
     /// Files that are written.
     pub files: Vec<file::Sink>,
+}
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug)]
+struct Course {
+    /// Position of the receiver's way.
+    way: usize,
+    signal: Signal,
+    /// Position among the exits of the way.
+    exit: usize,
+    /// It goes nowhere else afterwards.
+    is_last: bool,
 }
 
 /// How far a request got.
@@ -159,6 +181,7 @@ impl Router {
             index: Index::new(),
             offers: Vec::new(),
             debug,
+            editor: Editor::new(usize::try_from(rules.edits_bytes_max).unwrap_or(usize::MAX)),
             quiet: Quiet::new(Duration::from_secs(10)),
         };
         Self {
@@ -171,31 +194,60 @@ impl Router {
         }
     }
 
-    /// The walk of one request, from its bytes to its answer.
+    /// The walk of one request to each of its exits in turn; once unless pipelines change it each
+    /// in another way. What one has taken is not taken back when the next does not, as in the
+    /// collector.
     async fn export(&self, way: usize, signal: Signal, call: Call) -> Result<Bytes, Status> {
+        let exits = self.state.borrow().ways[way].exits[signal as usize].len();
+        let (mut reply, mut rejected) = (Bytes::from_static(reply::FULL_SUCCESS), 0);
+        for exit in 1..exits {
+            let course = Course { way, signal, exit: exit - 1, is_last: false };
+            let other = self.edited(course, edited::again(&call))?;
+            let (answer, without) = self.export_to(course, other, rejected).await?;
+            if without > rejected {
+                (reply, rejected) = (answer, without);
+            }
+        }
+        let course = Course { way, signal, exit: exits - 1, is_last: true };
+        let call = self.edited(course, call)?;
+        let (answer, without) = self.export_to(course, call, rejected).await?;
+        Ok(if without > rejected { answer } else { reply })
+    }
+
+    /// The walk of one request, from its bytes to its answer, and the items that were not taken:
+    /// here, or before.
+    async fn export_to(
+        &self,
+        course: Course,
+        call: Call,
+        before: u64,
+    ) -> Result<(Bytes, u64), Status> {
         let start = clock::now();
         let give_up = start + call.timeout.map_or(ROOM_WAIT, |t| ROOM_WAIT.min(t / 2));
         let mut late = false;
         loop {
             let now = clock::now();
-            match self.take(now, way, signal, &call, late)? {
-                Taken::Empty => return Ok(Bytes::from_static(reply::FULL_SUCCESS)),
+            match self.take(now, course, &call, late)? {
+                Taken::Empty => return Ok((Bytes::from_static(reply::FULL_SUCCESS), 0)),
                 Taken::Yes { ticket, items, rejected, why, but } => {
                     let transport = call.transport;
                     drop(call);
                     let owed = Owed {
                         router: self,
+                        course,
                         ticket,
                         failed: false,
-                        way,
-                        signal,
+                        is_answered: false,
                         transport,
                         items,
                         rejected,
+                        before,
                     };
                     return owed.answer(why, but).await;
                 }
-                Taken::NoRoom { why } if late => return Err(self.refuse(way, signal, &call, why)),
+                Taken::NoRoom { why } if late => {
+                    return Err(self.refuse(course.way, course.signal, &call, why));
+                }
                 Taken::NoRoom { .. } => {
                     let wait = Timeout::new(give_up.since(now), self.site.gate.wait());
                     late = wait.await.is_none();
@@ -205,14 +257,8 @@ impl Router {
     }
 
     /// Scan, split, reserve, copy. `late`: the request has waited for room long enough.
-    fn take(
-        &self,
-        now: Instant,
-        way: usize,
-        signal: Signal,
-        call: &Call,
-        late: bool,
-    ) -> Result<Taken, Status> {
+    fn take(&self, now: Instant, course: Course, call: &Call, late: bool) -> Result<Taken, Status> {
+        let signal = course.signal;
         let state = &mut *self.state.borrow_mut();
         otlp::scan(signal, &call.message, &mut state.index).map_err(|e| unreadable(call, e))?;
         let items = state.index.count();
@@ -220,7 +266,7 @@ impl Router {
             return Ok(Taken::Empty);
         }
         let State { outlets, ways, index, offers, .. } = state;
-        let exits = ways[way].exits[signal as usize].as_ref().expect("a pipeline takes it");
+        let exits = &ways[course.way].exits[signal as usize][course.exit];
         if exits.outlets.iter().filter_map(|&at| outlets[at].ring()).any(|ring| ring.is_empty()) {
             return Ok(Taken::NoRoom { why: Lack::Backend });
         }
@@ -243,7 +289,7 @@ impl Router {
         for room in rooms {
             room.put(signal, &call.message, items);
         }
-        Ok(self.send(state, now, way, signal, call, charge))
+        Ok(self.send(state, now, course, call, charge))
     }
 
     /// Past the soft limit a request waits first; past the hard one there is no room at all.
@@ -275,12 +321,12 @@ impl Router {
         &self,
         state: &mut State,
         now: Instant,
-        way: usize,
-        signal: Signal,
+        course: Course,
         call: &Call,
         mut charge: Charge,
     ) -> Taken {
-        let State { outlets, ways, index, offers, debug, quiet } = state;
+        let Course { way, signal, exit, .. } = course;
+        let State { outlets, ways, index, offers, debug, quiet, .. } = state;
         let own_after =
             call.timeout.map_or(self.rules.ack_wait, |t| self.rules.ack_wait.min(t / 2));
         let bound = [ways[way].bound, call.timeout].into_iter().flatten().min();
@@ -304,7 +350,7 @@ impl Router {
             tracing::warn!(rejected_items = rejected, suppressed, "Refused in part: {why}.");
         }
         let items = index.count();
-        let exits = ways[way].exits[signal as usize].as_ref().expect("a pipeline takes it");
+        let exits = &ways[way].exits[signal as usize][exit];
         for &at in &exits.debugs {
             debug[at].show(now, signal, &call.message);
         }
@@ -438,45 +484,6 @@ impl Router {
             }
         })
         .await;
-    }
-}
-
-/// A request that was taken. However its handler ends, its ticket is closed and it is counted.
-struct Owed<'a> {
-    router: &'a Router,
-    ticket: Ticket,
-    failed: bool,
-    way: usize,
-    signal: Signal,
-    transport: Transport,
-    items: u64,
-    rejected: u64,
-}
-
-impl Owed<'_> {
-    async fn answer(mut self, why: String, but: Option<Status>) -> Result<Bytes, Status> {
-        let replies = &self.router.site.replies;
-        let result = poll_fn(|cx| replies.borrow_mut().poll(self.ticket, cx)).await;
-        let result = but.map_or(result, Err);
-        self.failed = result.is_err();
-        result?;
-        if self.rejected == 0 {
-            return Ok(Bytes::from_static(reply::FULL_SUCCESS));
-        }
-        let rejected = u32::try_from(self.rejected).unwrap_or(u32::MAX);
-        Ok(reply::partial_success(rejected, &why).into())
-    }
-}
-
-impl Drop for Owed<'_> {
-    fn drop(&mut self) {
-        self.router.site.replies.borrow_mut().close(self.ticket);
-        let mut state = self.router.state.borrow_mut();
-        let refused = if self.failed { self.items } else { self.rejected };
-        let received = state.ways[self.way].received(self.transport, self.signal);
-        received.requests += 1;
-        received.accepted += self.items - refused;
-        received.refused += refused;
     }
 }
 

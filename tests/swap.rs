@@ -96,9 +96,13 @@ fn router(names: &[String]) -> Rc<Router> {
     let ring = Arc::new(Ring::new(Generation::V3, names));
     let outlets = vec![Outlet::balancer(recipe, ring, [Some(Key::TraceId), None, None], &site)];
     let exits = Exits { outlets: vec![0], ..Exits::default() };
-    let way = Way { exits: [Some(exits), None, None], ..Way::default() };
-    let rules =
-        Rules { ack_wait: Duration::from_millis(50), refuse_partial: false, soft_bytes: ROOMY };
+    let way = Way { exits: [vec![exits], Vec::new(), Vec::new()], ..Way::default() };
+    let rules = Rules {
+        ack_wait: Duration::from_millis(50),
+        refuse_partial: false,
+        soft_bytes: ROOMY,
+        edits_bytes_max: ROOMY,
+    };
     Rc::new(Router::new(outlets, Vec::new(), vec![way], site, purse(), rules))
 }
 

@@ -3,21 +3,26 @@
 
 use std::collections::BTreeMap;
 
-use super::components::{self, Component, Known, Section, address, auth, tail_sampling};
+use super::components::{
+    self, Component, Known, Section, address, attributes, auth, tail_sampling,
+};
 use super::engine::{self, Engine};
 use super::ids::Id;
 use super::machine::{Budget, Machine};
-use super::plan::{Batch, Exporter, ExporterKind, HealthCheck, Pipeline, Plan, Receiver, Sampling};
+use super::plan::{Batch, Exporter, ExporterKind, HealthCheck, Plan, Receiver};
 use super::print::Out;
 use super::read::Block;
 use super::report::{At, Log, Severity, quote};
 use super::scope::{self, Outside};
 use super::service::{self, Draft, Reference, Service};
-use super::splice::{Graph, Spliced};
+use super::splice::Graph;
 use super::telemetry;
 use super::tree::{Map, Node, Value};
 use crate::otlp::Signal;
+use crate::otlp::edit::Edits;
 use crate::sample::options::{Gates, Options as SampleOptions};
+
+mod pipelines;
 
 /// Reads everything; errors are in `log`, and then the plan means nothing.
 pub fn plan(root: &Map, machine: &Machine, gates: Gates, log: &Log) -> (Plan, Out) {
@@ -192,6 +197,7 @@ struct Parts<'a> {
     exporters: Vec<(Id, Exporter)>,
     batches: BTreeMap<Id, Batch>,
     samplers: BTreeMap<Id, SampleOptions>,
+    edits: BTreeMap<Id, Edits>,
     limiters: BTreeMap<Id, Budget>,
     health_checks: Vec<HealthCheck>,
     authenticators: auth::Authenticators,
@@ -217,6 +223,7 @@ impl<'a> Parts<'a> {
             exporters: Vec::new(),
             batches: BTreeMap::new(),
             samplers: BTreeMap::new(),
+            edits: BTreeMap::new(),
             limiters: BTreeMap::new(),
             health_checks: Vec::new(),
             authenticators: auth::Authenticators::new(),
@@ -269,23 +276,11 @@ impl<'a> Parts<'a> {
                 }
                 return;
             }
-            Component::MemoryLimiter => {
-                let budget = components::memory_limiter::read(b, self.machine);
-                self.limiters.insert(d.id.clone(), budget);
-                return;
-            }
-            Component::Batch => {
-                let batch = components::batch::read(b);
-                self.batches.insert(d.id.clone(), batch);
-                return;
-            }
-            Component::TailSampling => {
-                let extensions: Vec<String> =
-                    self.service.extensions.iter().map(|r| r.id.to_string()).collect();
-                let options = tail_sampling::read(b, self.gates, &extensions);
-                self.samplers.insert(d.id.clone(), options);
-                return;
-            }
+            Component::MemoryLimiter
+            | Component::Batch
+            | Component::TailSampling
+            | Component::Resource
+            | Component::Attributes => return self.processor(b, d, known.component),
             Component::HealthCheck => {
                 let check = components::health_check::read(b, &id);
                 if in_use {
@@ -320,6 +315,31 @@ impl<'a> Parts<'a> {
         self.introduce(b, &mut kind);
         if in_use {
             self.exporters.push((d.id.clone(), Exporter { id, kind }));
+        }
+    }
+
+    fn processor(&mut self, b: &mut Block<'_>, d: &Declaration<'_>, component: Component) {
+        match component {
+            Component::MemoryLimiter => {
+                let budget = components::memory_limiter::read(b, self.machine);
+                self.limiters.insert(d.id.clone(), budget);
+            }
+            Component::Batch => {
+                let batch = components::batch::read(b);
+                self.batches.insert(d.id.clone(), batch);
+            }
+            Component::TailSampling => {
+                let extensions: Vec<String> =
+                    self.service.extensions.iter().map(|r| r.id.to_string()).collect();
+                let options = tail_sampling::read(b, self.gates, &extensions);
+                self.samplers.insert(d.id.clone(), options);
+            }
+            Component::Resource | Component::Attributes => {
+                let is_resource = component == Component::Resource;
+                let read = if is_resource { attributes::resource } else { attributes::record };
+                self.edits.insert(d.id.clone(), read(b));
+            }
+            _ => unreachable!("no processor"),
         }
     }
 
@@ -420,37 +440,6 @@ impl<'a> Parts<'a> {
         );
         self.log.say(Severity::Note, At::default(), "", what, None);
         budget
-    }
-
-    fn pipeline(&self, spliced: &Spliced<'_>) -> Pipeline {
-        let Spliced { draft, processors, behind, .. } = spliced;
-        let receivers = spliced.receivers.iter();
-        let receivers =
-            receivers.filter_map(|r| self.receivers.iter().position(|(id, _)| id == *r));
-        let exporters = spliced.exporters.iter();
-        let exporters =
-            exporters.filter_map(|r| self.exporters.iter().position(|(id, _)| id == *r));
-        let all = || processors.iter().chain(behind);
-        let caps = all().filter_map(|r| self.batches.get(&r.id)).map(|b| b.items_max);
-        let limiters = all().filter(|r| self.limiters.contains_key(&r.id));
-        // Only behind the sampler nobody waits, so that a batch may gather.
-        let sampler = processors.iter().position(|r| self.samplers.contains_key(&r.id));
-        let after = processors[sampler.map_or(0, |at| at + 1)..].iter().chain(behind);
-        let batch = after.filter_map(|r| self.batches.get(&r.id)).next_back().copied();
-        let sampling = processors.iter().find_map(|r| {
-            let options = self.samplers.get(&r.id)?.clone();
-            Some(Sampling { id: r.id.to_string(), options })
-        });
-        Pipeline {
-            id: draft.id.to_string(),
-            signal: draft.signal,
-            receivers: receivers.collect(),
-            exporters: exporters.collect(),
-            batch_items_max: caps.filter(|max| *max > 0).min().unwrap_or(0),
-            batch,
-            memory_limiters: limiters.map(|r| r.id.to_string()).collect(),
-            sampling,
-        }
     }
 }
 

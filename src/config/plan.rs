@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use crate::otlp::Signal;
+use crate::otlp::edit::Edits;
 pub use crate::telemetry::HealthCheck;
 pub use crate::upstream::debug::{Options as DebugOptions, Verbosity};
 pub use crate::upstream::file::{Format, Options as FileOptions, Rotation};
-use crate::{otlp::Signal, route, rpc, runtime, sample, telemetry, upstream};
+use crate::{route, rpc, runtime, sample, telemetry, upstream};
 
 /// A whole configuration. Components that no pipeline uses are left out.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,8 +86,12 @@ pub struct Pipeline {
     pub signal: Signal,
     /// Indices into [`Plan::receivers`].
     pub receivers: Vec<usize>,
+    /// What processors change in what each of those brings, before it is sampled or exported.
+    pub edits: Vec<Edits>,
     /// Indices into [`Plan::exporters`], each once.
     pub exporters: Vec<usize>,
+    /// Where what a sampler keeps goes; none in a pipeline that does not sample.
+    pub legs: Vec<Leg>,
     /// Cap on merging from `batch` processors: items per call, 0 for none.
     pub batch_items_max: u64,
     /// The last `batch` processor, behind the sampler if there is one.
@@ -94,6 +100,15 @@ pub struct Pipeline {
     pub memory_limiters: Vec<String>,
     /// The `tail_sampling` processor, if there is one. Each pipeline has an instance of its own.
     pub sampling: Option<Sampling>,
+}
+
+/// A way behind a sampler.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Leg {
+    /// What processors change on it.
+    pub edits: Edits,
+    /// Some of the exporters of the pipeline.
+    pub exporters: Vec<usize>,
 }
 
 /// `tail_sampling` processor of one pipeline.

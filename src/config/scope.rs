@@ -71,6 +71,10 @@ fn is_ours(draft: &Draft) -> bool {
 }
 
 fn meant(o: &Outside) -> Option<String> {
+    // A processor of its own: `attributes` is not meant.
+    if o.id.kind.starts_with("k8s") {
+        return None;
+    }
     let names = KNOWN.iter().filter(|k| k.section == o.section).map(|k| k.name);
     did_you_mean(&o.id.kind, names).map(|name| format!("did you mean {name}?"))
 }

@@ -21,13 +21,34 @@ use super::service::{Draft, Reference};
 pub struct Spliced<'a> {
     /// The pipeline.
     pub draft: &'a Draft,
-    /// Its receivers, and those in front of it; one that comes by several ways stands as often.
-    pub receivers: Vec<&'a Id>,
+    /// From its receivers, and from those in front of it; one that comes by several ways stands
+    /// as often.
+    pub feeds: Vec<Feed<'a>>,
     /// The processors of the pipelines in front, and its own.
     pub processors: Vec<&'a Reference>,
     /// Processors of the pipelines behind, which take what its sampler keeps.
     pub behind: Vec<&'a Reference>,
     /// Its exporters, and behind a sampler those of the pipelines behind, each once.
+    pub exporters: Vec<&'a Id>,
+    /// The ways from its sampler to those, if it samples.
+    pub legs: Vec<Leg<'a>>,
+}
+
+/// A way from a receiver to the end of a pipeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Feed<'a> {
+    /// The receiver.
+    pub receiver: &'a Id,
+    /// The processors on it, in their order.
+    pub through: Vec<&'a Reference>,
+}
+
+/// A way from a sampler to the end of its pipeline, or of one behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leg<'a> {
+    /// The processors on it, in their order.
+    pub through: Vec<&'a Reference>,
+    /// The exporters at that end.
     pub exporters: Vec<&'a Id>,
 }
 
@@ -159,19 +180,21 @@ impl<'a> Graph<'a> {
     #[must_use]
     pub fn spliced(&self) -> Vec<Spliced<'a>> {
         let order = self.in_order();
-        let mut fed: Vec<Vec<&'a Id>> = vec![Vec::new(); self.drafts.len()];
+        let mut fed: Vec<Vec<Feed<'a>>> = vec![Vec::new(); self.drafts.len()];
         let mut passed: Vec<Vec<&'a Reference>> = vec![Vec::new(); self.drafts.len()];
         for &at in &order {
             let own = self.drafts[at].receivers.iter().filter(|r| !self.is_connector(r));
-            fed[at].extend(own.map(|r| &r.id));
+            fed[at].extend(own.map(|r| Feed { receiver: &r.id, through: Vec::new() }));
+            let processors = &self.drafts[at].processors;
+            fed[at].iter_mut().for_each(|feed| feed.through.extend(processors));
             passed[at].extend(&self.drafts[at].processors);
             if self.samples(at) {
                 continue;
             }
             for next in self.next(at) {
-                let receivers = fed[at].clone();
+                let feeds = fed[at].clone();
                 for _ in self.connectors_between(at, next) {
-                    fed[next].extend(&receivers);
+                    fed[next].extend_from_slice(&feeds);
                 }
                 fed[next].truncate(FEEDS_MAX);
                 let more = passed[at].iter().filter(|r| !passed[next].contains(r));
@@ -181,36 +204,44 @@ impl<'a> Graph<'a> {
         }
         let all = (0..self.drafts.len())
             .map(|at| self.one(at, std::mem::take(&mut fed[at]), std::mem::take(&mut passed[at])));
-        all.filter(|s| !s.receivers.is_empty() && !s.exporters.is_empty()).collect()
+        all.filter(|s| !s.feeds.is_empty() && !s.exporters.is_empty()).collect()
     }
 
-    fn one(
-        &self,
-        at: usize,
-        mut receivers: Vec<&'a Id>,
-        processors: Vec<&'a Reference>,
-    ) -> Spliced<'a> {
+    fn one(&self, at: usize, feeds: Vec<Feed<'a>>, processors: Vec<&'a Reference>) -> Spliced<'a> {
         let draft = &self.drafts[at];
-        let exporters = |at: usize| {
-            let own = self.drafts[at].exporters.iter().filter(|r| !self.is_connector(r));
-            own.map(|r| &r.id)
-        };
-        let mut out: Vec<&Id> = exporters(at).collect();
-        let mut behind = Vec::new();
+        let mut out: Vec<&Id> = self.exporters(at).collect();
+        let (mut behind, mut legs) = (Vec::new(), Vec::new());
         if self.samples(at) {
-            // A sampler takes a request once, by however many ways it comes.
-            let mut seen = BTreeSet::new();
-            receivers.retain(|id| seen.insert(*id));
             for next in self.behind(at) {
                 behind.extend(&self.drafts[next].processors);
-                for id in exporters(next) {
+                for id in self.exporters(next) {
                     if !out.contains(&id) {
                         out.push(id);
                     }
                 }
             }
+            let is_sampler = |r: &Reference| r.id.kind == tail_sampling::TYPE;
+            let own = draft.processors.iter().skip_while(|r| !is_sampler(r)).skip(1);
+            self.legs(at, own.collect(), self.drafts.len(), &mut legs);
         }
-        Spliced { draft, receivers, processors, behind, exporters: out }
+        Spliced { draft, feeds, processors, behind, exporters: out, legs }
+    }
+
+    fn exporters(&self, at: usize) -> impl Iterator<Item = &'a Id> {
+        let own = self.drafts[at].exporters.iter().filter(|r| !self.is_connector(r));
+        own.map(|r| &r.id)
+    }
+
+    /// Adds every way from pipeline `at` on, through so many more at most.
+    fn legs(&self, at: usize, through: Vec<&'a Reference>, more: usize, legs: &mut Vec<Leg<'a>>) {
+        if legs.len() >= FEEDS_MAX {
+            return;
+        }
+        for next in self.next(at).filter(|_| more > 0) {
+            let through = through.iter().copied().chain(&self.drafts[next].processors);
+            self.legs(next, through.collect(), more - 1, legs);
+        }
+        legs.push(Leg { through, exporters: self.exporters(at).collect() });
     }
 
     /// Pipelines so that each stands behind all that give to it.
@@ -234,7 +265,8 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// Ways from receivers to one pipeline. Diamonds in a row double them each time.
+/// Ways from receivers to one pipeline, or behind a sampler. Diamonds in a row double them each
+/// time.
 const FEEDS_MAX: usize = 1000;
 
 #[cfg(test)]
@@ -270,7 +302,8 @@ mod tests {
             .spliced()
             .into_iter()
             .map(|s| {
-                let receivers = join(s.receivers.iter().map(ToString::to_string).collect());
+                let receivers = s.feeds.iter().map(|feed| feed.receiver.to_string());
+                let receivers = join(receivers.collect());
                 let processors = join(s.processors.iter().map(|r| r.id.to_string()).collect());
                 let behind = join(s.behind.iter().map(|r| r.id.to_string()).collect());
                 let exporters = join(s.exporters.iter().map(ToString::to_string).collect());
@@ -319,6 +352,35 @@ mod tests {
                 "traces/out: otlp/3 | batch [] | nop debug",
             ]
         );
+    }
+
+    #[test]
+    fn each_way_has_its_own_processors_in_their_order() {
+        let texts = [
+            "traces/a: otlp | resource | forward",
+            "traces/b: otlp otlp/2 | batch attributes | forward",
+            "traces/c: forward | resource/c tail_sampling resource/d | nop forward/2",
+            "traces/d: forward/2 | attributes/e | debug",
+        ];
+        let drafts: Vec<_> = texts.iter().map(|text| draft(text)).collect();
+        let connectors = connectors();
+        let spliced = Graph::new(&drafts, &connectors).spliced();
+        let [c] = &spliced[..] else { panic!("{spliced:?}") };
+        let words = |through: &[&Reference]| {
+            through.iter().map(|r| r.id.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        let feeds = c.feeds.iter().map(|f| format!("{}: {}", f.receiver, words(&f.through)));
+        let feeds: Vec<_> = feeds.collect();
+        assert_eq!(
+            feeds,
+            [
+                "otlp: resource resource/c tail_sampling resource/d",
+                "otlp: batch attributes resource/c tail_sampling resource/d",
+                "otlp/2: batch attributes resource/c tail_sampling resource/d",
+            ]
+        );
+        let legs: Vec<_> = c.legs.iter().map(|leg| words(&leg.through)).collect();
+        assert_eq!(legs, ["resource/d attributes/e", "resource/d"]);
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    const fn of(field: u32) -> Option<Self> {
+    pub(super) const fn of(field: u32) -> Option<Self> {
         match field {
             5 => Some(Self::Gauge),
             7 => Some(Self::Sum),

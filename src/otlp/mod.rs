@@ -2,10 +2,10 @@
 //!
 //! What it does: finds resources, scopes, items and trace ids in the wire bytes of a request, in
 //! one pass, without decoding and without allocating per item ([`scan()`]), and counts items
-//! ([`items`]).
+//! ([`items`]). What processors change in attributes is laid over a copy ([`edit`]).
 //!
-//! Invariants: bytes are never changed, only pointed at; every extent in an [`Index`] lies inside
-//! the body it was made from; nesting is bounded; no input makes it panic.
+//! Invariants: bytes are never changed in place, only pointed at; every extent in an [`Index`]
+//! lies inside the body it was made from; nesting is bounded; no input makes it panic.
 //!
 //! What it deliberately does not do: judge the contents of attributes, events, links and
 //! metric points (the next hop does), check UTF-8 (the collector does not either), merge fields.
@@ -13,6 +13,7 @@
 
 pub mod check;
 mod count;
+pub mod edit;
 mod error;
 mod ids;
 mod index;

@@ -11,6 +11,7 @@ use super::{Exits, Router, Rules, Way};
 use crate::config::Plan;
 use crate::config::plan::{ExporterKind, LoadBalancing, Pipeline};
 use crate::otlp::Signal;
+use crate::otlp::edit::Edits;
 use crate::route::Ring;
 use crate::rpc::proxy;
 use crate::runtime::gate::Gate;
@@ -129,6 +130,7 @@ pub(super) fn router(blueprint: &Blueprint, core: usize, memory: Purse) -> Route
         ack_wait: plan.engine.ack_wait,
         refuse_partial: plan.engine.refuse_partial,
         soft_bytes: plan.engine.soft_bytes,
+        edits_bytes_max: plan.engine.hard_bytes / 4,
     };
     let outlets =
         (0..plan.exporters.len()).map(|at| outlet(blueprint, at, &site)).collect::<Vec<_>>();
@@ -255,18 +257,29 @@ fn cap(recipe: &mut Recipe, items_max: u64) {
 fn way(blueprint: &Blueprint, receiver: usize) -> Way {
     let plan = &blueprint.plan;
     let mut way = Way { receiver: plan.receivers[receiver].id.clone(), ..Way::default() };
-    let sampled = plan.pipelines.iter().filter(|p| p.sampling.is_some());
-    let sampled = sampled.enumerate().filter(|(_, p)| p.receivers.contains(&receiver));
-    way.samplers = sampled.map(|(at, _)| at).collect();
-    let whole = plan.pipelines.iter().filter(|p| p.sampling.is_none());
     // What comes by several connectors comes several times.
-    let mine = whole.flat_map(|p| p.receivers.iter().filter(|&&r| r == receiver).map(move |_| p));
-    for pipeline in mine {
-        let more = exits(blueprint, pipeline);
-        let exits = way.exits[pipeline.signal as usize].get_or_insert_default();
-        exits.outlets.extend(more.outlets);
-        exits.debugs.extend(more.debugs);
-        exits.files.extend(more.files);
+    let feeds = |pipeline: &'_ Pipeline| {
+        let all = pipeline.receivers.iter().zip(&pipeline.edits);
+        all.filter(|(at, _)| **at == receiver).map(|(_, edits)| edits.clone()).collect::<Vec<_>>()
+    };
+    let sampled = plan.pipelines.iter().filter(|p| p.sampling.is_some());
+    for (at, pipeline) in sampled.enumerate() {
+        let feeds = feeds(pipeline).into_iter();
+        way.samplers.extend(feeds.map(|edits| (at, Arc::new(edits))));
+    }
+    let whole = plan.pipelines.iter().filter(|p| p.sampling.is_none());
+    let mine = whole.flat_map(|p| feeds(p).into_iter().map(move |edits| (p, edits)));
+    for (pipeline, edits) in mine {
+        let more = exits(blueprint, &pipeline.exporters, Arc::new(edits));
+        let all = &mut way.exits[pipeline.signal as usize];
+        match all.iter_mut().find(|exits| exits.edits == more.edits) {
+            Some(exits) => {
+                exits.outlets.extend(more.outlets);
+                exits.debugs.extend(more.debugs);
+                exits.files.extend(more.files);
+            }
+            None => all.push(more),
+        }
         for &exporter in &pipeline.exporters {
             if let ExporterKind::LoadBalancing(balancing) = &plan.exporters[exporter].kind {
                 let timeout = Some(balancing.timeout).filter(|t| !t.is_zero());
@@ -277,14 +290,21 @@ fn way(blueprint: &Blueprint, receiver: usize) -> Way {
     way
 }
 
-/// The exporters of a pipeline, by what they are.
-pub(super) fn exits(blueprint: &Blueprint, pipeline: &Pipeline) -> Exits {
+/// The ways behind the sampler of a pipeline.
+pub(super) fn legs(blueprint: &Blueprint, pipeline: &Pipeline) -> Vec<Exits> {
+    let legs = pipeline.legs.iter();
+    legs.map(|leg| exits(blueprint, &leg.exporters, Arc::new(leg.edits.clone()))).collect()
+}
+
+/// Some exporters, by what they are.
+fn exits(blueprint: &Blueprint, these: &[usize], edits: Arc<Edits>) -> Exits {
     let exporters = &blueprint.plan.exporters;
     let is_debug = |at: usize| matches!(exporters[at].kind, ExporterKind::Debug(_));
-    let debugs = pipeline.exporters.iter().filter(|at| is_debug(**at));
+    let debugs = these.iter().filter(|at| is_debug(**at));
     Exits {
-        outlets: pipeline.exporters.clone(),
+        edits,
+        outlets: these.to_vec(),
         debugs: debugs.map(|&at| (0..at).filter(|before| is_debug(*before)).count()).collect(),
-        files: pipeline.exporters.iter().filter_map(|&at| blueprint.files[at].clone()).collect(),
+        files: these.iter().filter_map(|&at| blueprint.files[at].clone()).collect(),
     }
 }

@@ -132,18 +132,18 @@ fn samplers(
     let place = |(at, (pipeline, sampling)): (usize, (&Pipeline, &Sampling))| {
         let soft_bytes = blueprint.plan.engine.soft_bytes;
         let old = before.iter().flat_map(|b| &b.samplers).find(|p| p.pipeline == pipeline.id);
-        let exits = blueprint::exits(blueprint, pipeline);
+        let legs = blueprint::legs(blueprint, pipeline);
         let options = sampling.options.clone();
         let (sampler, kept) = match old {
             Some(old) if old.options == options && old.soft_bytes == soft_bytes => {
                 old.handed_on.set(true);
-                old.kept.turn_to(Rc::clone(router), exits);
+                old.kept.turn_to(Rc::clone(router), legs);
                 (Rc::clone(&old.sampler), Rc::clone(&old.kept))
             }
             _ => {
                 let sampler = sampler(blueprint, ground, router, (at, &options));
                 sampler.leave_to(old.map(|old| Rc::clone(&old.sampler)));
-                let kept = Kept::new(Rc::clone(router), exits);
+                let kept = Kept::new(Rc::clone(router), legs);
                 executor::detach(Rc::clone(&sampler).run(Rc::clone(&kept)));
                 (sampler, kept)
             }

@@ -1,11 +1,13 @@
 //! The sampler's two doors in the router: requests that are sampled, and traces that are kept.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Exits, Lack, Router, State, unreadable};
+use super::{Exits, Lack, Router, State, edited, unreadable};
+use crate::otlp::edit::{self, Edits};
 use crate::otlp::{self, Signal, reply};
 use crate::rpc::Status;
 use crate::rpc::service::Call;
@@ -24,7 +26,7 @@ impl Router {
     pub(super) fn ways(&self, way: usize, signal: Signal) -> (bool, bool) {
         let way = &self.state.borrow().ways[way];
         let samples = signal == Signal::Traces && !way.samplers.is_empty();
-        (way.exits[signal as usize].is_some(), samples)
+        (!way.exits[signal as usize].is_empty(), samples)
     }
 
     /// Gives a request to every sampler of its receiver. `counts`: nobody else counts it.
@@ -36,8 +38,9 @@ impl Router {
     ) -> Result<Bytes, Status> {
         let mut items = 0;
         for at in 0.. {
-            let Some(sampler) = self.sampler(way, at) else { break };
-            match sampler.admit(&call.message, call.timeout).await {
+            let Some((sampler, edits)) = self.sampler(way, at) else { break };
+            let edited = self.edited_by(&edits, way, Signal::Traces, edited::again(call))?;
+            match sampler.admit(&edited.message, call.timeout).await {
                 Ok(n) => items = n,
                 Err(Refusal::Unreadable(e)) => return Err(unreadable(call, e)),
                 Err(why) => {
@@ -55,9 +58,9 @@ impl Router {
         Ok(Bytes::from_static(reply::FULL_SUCCESS))
     }
 
-    fn sampler(&self, way: usize, at: usize) -> Option<Rc<Sampler>> {
-        let at = *self.state.borrow().ways[way].samplers.get(at)?;
-        Some(Rc::clone(&self.samplers.borrow()[at]))
+    fn sampler(&self, way: usize, at: usize) -> Option<(Rc<Sampler>, Arc<Edits>)> {
+        let (at, edits) = self.state.borrow().ways[way].samplers.get(at)?.clone();
+        Some((Rc::clone(&self.samplers.borrow()[at]), edits))
     }
 }
 
@@ -69,18 +72,20 @@ pub(super) struct Kept(RefCell<Target>);
 struct Target {
     /// The core's router.
     router: Rc<Router>,
-    /// Where its traces go.
-    exits: Exits,
+    /// Where its traces go, by what is changed on the way.
+    legs: Vec<Exits>,
+    /// Legs that have taken the trace that is being shipped, and wait for the others.
+    taken: Cell<usize>,
 }
 
 impl Kept {
-    pub(super) fn new(router: Rc<Router>, exits: Exits) -> Rc<Self> {
-        Rc::new(Self(RefCell::new(Target { router, exits })))
+    pub(super) fn new(router: Rc<Router>, legs: Vec<Exits>) -> Rc<Self> {
+        Rc::new(Self(RefCell::new(Target { router, legs, taken: Cell::new(0) })))
     }
 
     /// What is kept from now on goes to these exporters.
-    pub(super) fn turn_to(&self, router: Rc<Router>, exits: Exits) {
-        *self.0.borrow_mut() = Target { router, exits };
+    pub(super) fn turn_to(&self, router: Rc<Router>, legs: Vec<Exits>) {
+        *self.0.borrow_mut() = Target { router, legs, taken: Cell::new(0) };
     }
 }
 
@@ -91,23 +96,56 @@ impl Exit for Rc<Kept> {
 }
 
 impl Target {
-    /// Each trace is a part of its own, so that a refused batch is halved down to one trace.
+    /// One leg after the other. A leg without room stops the trace; those before it keep theirs.
     fn ship(&self, now: Instant, spans: u64, body: &[u8], late: bool) -> bool {
+        while let Some(leg) = self.legs.get(self.taken.get()) {
+            let edited = match leg.edits.is_empty() {
+                true => None,
+                false => self.edited(&leg.edits, body),
+            };
+            if !self.ship_to(leg, now, spans, edited.as_deref().unwrap_or(body), late) {
+                return false;
+            }
+            self.taken.set(self.taken.get() + 1);
+        }
+        self.taken.set(0);
+        true
+    }
+
+    /// The trace with `edits`, or nothing if they do not change it.
+    fn edited(&self, edits: &Edits, body: &[u8]) -> Option<Vec<u8>> {
+        let state = &mut *self.router.state.borrow_mut();
+        match state.editor.edit(edits, Signal::Traces, body) {
+            Ok(edited) => edited,
+            Err(edit::Refusal::Unreadable(_)) => {
+                unreachable!("put together from spans that were checked")
+            }
+            Err(edit::Refusal::TooMuch) => {
+                if let Some(suppressed) = state.quiet.admit(clock::now()) {
+                    let bytes = body.len();
+                    tracing::error!(bytes, suppressed, "A kept trace is too large to be edited.");
+                }
+                None
+            }
+        }
+    }
+
+    /// Each trace is a part of its own, so that a refused batch is halved down to one trace.
+    fn ship_to(&self, exits: &Exits, now: Instant, spans: u64, body: &[u8], late: bool) -> bool {
         let state = &mut *self.router.state.borrow_mut();
         let State { outlets, index, offers, debug, .. } = state;
         offers.clear();
-        let balances = self.exits.outlets.iter().any(|&at| outlets[at].ring().is_some());
+        let balances = exits.outlets.iter().any(|&at| outlets[at].ring().is_some());
         if balances && otlp::scan(Signal::Traces, body, index).is_err() {
             unreachable!("put together from spans that were checked");
         }
-        for &at in &self.exits.outlets {
+        for &at in &exits.outlets {
             if outlets[at].ring().is_some_and(|ring| ring.is_empty()) {
                 return false;
             }
             outlets[at].offer(at, Signal::Traces, body, index, spans, offers);
         }
-        let rooms: Option<Vec<_>> =
-            self.exits.files.iter().map(|sink| sink.room(body.len())).collect();
+        let rooms: Option<Vec<_>> = exits.files.iter().map(|sink| sink.room(body.len())).collect();
         let Some(rooms) = rooms else { return false };
         let without = outlet::reserve(outlets, offers);
         if without > 0 && !(late && without < offers.len()) {
@@ -123,7 +161,7 @@ impl Target {
         let mut replies = self.router.site.replies.borrow_mut();
         outlet::send(outlets, offers, (body, index, None), now, None, &mut replies, &mut charge);
         rooms.into_iter().for_each(|room| room.put(Signal::Traces, body, spans));
-        for &at in &self.exits.debugs {
+        for &at in &exits.debugs {
             debug[at].show(clock::now(), Signal::Traces, body);
         }
         true

@@ -4,6 +4,7 @@ mod served;
 
 use std::sync::OnceLock;
 
+use crate::otlp::edit::{Action, Editor, Edits, Source, Verb};
 use crate::otlp::{self, Index, Signal};
 use crate::route::{Generation, Key, Ring, Split};
 use crate::sample::ottl::{Condition, List, Scene};
@@ -157,6 +158,41 @@ fn split_signal(
     }
 }
 
+/// `otlp::edit` on any bytes: no panic, the planned length, a request that is as valid as it was
+/// and has as many items, and nothing left to do when it is done again.
+///
+/// # Panics
+/// If any of that does not hold.
+pub fn edits(data: &[u8]) {
+    let value = Source { attribute: None, value: Some(vec![0x0a, 1, b'v']) };
+    let other = Source { attribute: Some("k0".into()), value: Some(Vec::new()) };
+    let act = |key: &str, verb| Action { key: key.into(), verb };
+    let actions = vec![
+        act("service.name", Verb::Upsert(value.clone())),
+        act("new", Verb::Insert(other)),
+        act("k1", Verb::Update(value)),
+    ];
+    let keep = Edits { resource: actions.clone(), record: actions };
+    let delete = vec![act("service.name", Verb::Delete), act("k0", Verb::Delete)];
+    let delete = Edits { resource: delete.clone(), record: delete };
+    let mut editor = Editor::new(1 << 24);
+    let mut index = Index::new();
+    for signal in Signal::ALL {
+        let before = otlp::scan(signal, data, &mut index).map(|()| index.count());
+        for edits in [&keep, &delete] {
+            let Ok(Some(length)) = editor.plan(edits, signal, data) else { continue };
+            let mut out = Vec::new();
+            editor.write(data, &mut out);
+            assert_eq!(out.len(), length);
+            let after = otlp::scan(signal, &out, &mut index).map(|()| index.count());
+            assert_eq!(before.is_ok(), after.is_ok(), "{signal:?}");
+            assert!(before.is_err() || before == after, "{signal:?}");
+            let again = editor.plan(edits, signal, &out).expect("it was read before");
+            assert!(std::ptr::eq(edits, &delete) || again.is_none(), "{signal:?}");
+        }
+    }
+}
+
 /// `sample::ottl` on any condition and any bytes of a span: the condition is the text before the
 /// first zero byte. Neither compiling nor asking panics, and asking again gives the same.
 ///
@@ -193,6 +229,7 @@ mod tests {
             let body = &set.templates[0].body;
             for end in 0..=body.len() {
                 scan(&body[..end]);
+                edits(&body[..end]);
                 let data = [&[u8::try_from(end % 256).unwrap()], &body[..end]].concat();
                 split(&data);
                 keys(&data);
@@ -225,6 +262,7 @@ mod tests {
             for n in 0..8usize.pow(len) {
                 let bytes: Vec<u8> = (0..len).map(|i| ALPHABET[n >> (3 * i) & 7]).collect();
                 scan(&bytes);
+                edits(&bytes);
                 split(&bytes);
                 keys(&bytes);
             }

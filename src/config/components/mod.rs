@@ -2,6 +2,7 @@
 //! common (`tls`, `queue`, `retry`, `grpc_client`, `address`) stand beside them.
 
 pub mod address;
+pub mod attributes;
 pub mod auth;
 pub mod batch;
 pub mod debug;
@@ -76,6 +77,10 @@ pub enum Component {
     Batch,
     /// `tail_sampling` processor.
     TailSampling,
+    /// `resource` processor.
+    Resource,
+    /// `attributes` processor.
+    Attributes,
     /// `load_balancing` exporter.
     LoadBalancing,
     /// `otlp_grpc` exporter.
@@ -122,7 +127,7 @@ const PPROF: &str = "no profile is served; `perf` shows every function of a runn
 const ZPAGES: &str = "no pages are served; the metrics page shows every queue and limit";
 
 /// Every type that is accepted.
-pub const KNOWN: [Known; 22] = [
+pub const KNOWN: [Known; 24] = [
     known(Section::Receivers, "otlp", Component::OtlpReceiver, None, "OTLP over gRPC and HTTP"),
     known(
         Section::Processors,
@@ -144,6 +149,20 @@ pub const KNOWN: [Known; 22] = [
         Component::TailSampling,
         None,
         "keeps or drops each trace as a whole",
+    ),
+    known(
+        Section::Processors,
+        "resource",
+        Component::Resource,
+        None,
+        "insert, update, upsert, delete attributes of resources",
+    ),
+    known(
+        Section::Processors,
+        "attributes",
+        Component::Attributes,
+        None,
+        "the same on spans, log records and data points",
     ),
     known(
         Section::Exporters,
