@@ -24,6 +24,8 @@ mod world;
 mod auth;
 #[path = "e2e/delivery.rs"]
 mod delivery;
+#[path = "e2e/edits.rs"]
+mod edits;
 #[path = "e2e/ending.rs"]
 mod ending;
 #[path = "e2e/faults.rs"]

@@ -8,8 +8,8 @@ use crate::config::tree::{Node, Value};
 use crate::otlp::edit::{Action, Edits, Source, Verb};
 use crate::otlp::write;
 
-const KEEP: &str = "keep this processor in a companion collector, joined by OTLP: \
-                    `tracemill adopt` splits the configuration";
+const KEEP: &str = "do it in the agents, or keep this processor in a collector beside tracemill: \
+                    `tracemill adopt` divides the configuration";
 
 /// Reads a `resource` processor.
 pub fn resource(b: &mut Block<'_>) -> Edits {

@@ -26,7 +26,7 @@ const GONE: &str = "gone from the collector; Jaeger takes OTLP, so `otlp_grpc` d
 const AUTH: &str = "`adopt`: what it protects stays with a collector";
 
 /// The most used first.
-pub const ELSEWHERE: [Elsewhere; 34] = [
+pub const ELSEWHERE: [Elsewhere; 32] = [
     of(Section::Receivers, "prometheus", SCRAPE),
     of(Section::Receivers, "jaeger", FRONT),
     of(Section::Receivers, "zipkin", FRONT),
@@ -35,7 +35,6 @@ pub const ELSEWHERE: [Elsewhere; 34] = [
     of(Section::Receivers, "filelog", HOST),
     of(Section::Receivers, "opencensus", "gone from the collector; send OTLP"),
     of(Section::Processors, "transform", BEFORE),
-    of(Section::Processors, "resource", BEFORE),
     of(Section::Processors, "resourcedetection", AGENTS),
     of(
         Section::Processors,
@@ -43,7 +42,6 @@ pub const ELSEWHERE: [Elsewhere; 34] = [
         "a `drop` policy in a sampler; else `adopt`: a collector in front, or behind a sampler",
     ),
     of(Section::Processors, "k8sattributes", AGENTS),
-    of(Section::Processors, "attributes", BEFORE),
     of(Section::Processors, "probabilistic_sampler", "a `probabilistic` policy in a sampler"),
     of(Section::Processors, "groupbytrace", "leave it out: a sampler gathers traces itself"),
     of(Section::Processors, "spanmetrics", "gone from the collector: the `spanmetrics` connector"),
