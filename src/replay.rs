@@ -7,6 +7,9 @@
 //! what the sampler itself holds, up to the soft limit of the configuration, where it decides
 //! early, as in production.
 //!
+//! Processors that edit attributes before the sampler do so here too; where its receivers come by
+//! different ones, those of the first.
+//!
 //! What cannot be read costs only its own line: it is told, counted and passed over.
 
 use std::fs::File;
@@ -14,6 +17,8 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use crate::config::{Plan, Request};
+use crate::otlp::Signal;
+use crate::otlp::edit::Editor;
 
 mod input;
 mod report;
@@ -22,6 +27,9 @@ mod tally;
 pub use input::Format;
 use input::{Inputs, Warnings};
 use tally::Tally;
+
+/// Bytes that processors may change in one request.
+const EDITS_BYTES_MAX: usize = 256 << 20;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,8 +87,9 @@ pub fn replay(
     let sampled: Vec<_> = plan
         .pipelines
         .iter()
-        .filter_map(|pipeline| Some((pipeline.id.as_str(), pipeline.sampling.as_ref()?)))
+        .filter_map(|p| Some((p.id.as_str(), p.sampling.as_ref()?, p.edits.first()?)))
         .collect();
+    let mut editor = Editor::new(EDITS_BYTES_MAX);
     if sampled.is_empty() {
         return Err("no pipeline of the configuration has a tail_sampling processor".into());
     }
@@ -91,13 +100,15 @@ pub fn replay(
     let several = sampled.len() > 1;
     inputs.each(options.order, &mut warnings, &mut |at, body| {
         if tallies.is_empty() {
-            for (pipeline, sampling) in &sampled {
+            for (pipeline, sampling, _) in &sampled {
                 let soft = plan.engine.soft_bytes;
                 tallies.push(Tally::new(pipeline, sampling, at, soft, several)?);
             }
         }
-        for tally in &mut tallies {
-            tally.arrive(at, body, verdicts.as_mut())?;
+        for (tally, (_, _, edits)) in tallies.iter_mut().zip(&sampled) {
+            // What is wrong with a request is told by who takes it.
+            let edited = editor.edit(edits, Signal::Traces, body).ok().flatten();
+            tally.arrive(at, edited.as_deref().unwrap_or(body), verdicts.as_mut())?;
         }
         Ok(())
     })?;

@@ -112,8 +112,11 @@ service:
         for service in ["a", "b", "c", "d", "e", "f"] {
             send(&client, service).await;
         }
-        let ring = Ring::new(Generation::V3, &endpoints);
-        let owner = &backends[usize::from(ring.owner_of_key(b"fixed").unwrap())];
+        let mut sorted = endpoints.clone();
+        sorted.sort();
+        let ring = Ring::new(Generation::V3, &sorted);
+        let owner = &sorted[usize::from(ring.owner_of_key(b"fixed").unwrap())];
+        let owner = backends.iter().find(|backend| backend.endpoint() == *owner).unwrap();
         until("all are there", || taken(owner).len() == 6).await;
         let want = ("service.name=fixed cluster=eu".to_owned(), "region=r1".to_owned());
         assert!(taken(owner).iter().all(|got| *got == want), "{:?}", taken(owner));
