@@ -21,10 +21,10 @@ pub const SEGMENT_BYTES: usize = 1 << 20;
 const BLOCKS_MAX: usize = 1 << BLOCK_BITS;
 const ORDINAL_BITS: u32 = 8;
 const BLOCK_BITS: u32 = 6;
-/// Payloads that are always kept for the next segments, and the part of those in use up to which
-/// more are: what a tick frees is needed again in the next second.
+/// Payloads that are always kept for the next segments. What a tick frees beyond that is kept as
+/// long as it is needed again before the next one: fresh memory costs a page fault for every nine
+/// spans.
 const SPARE_MIN: usize = 4;
-const SPARE_SHARE: usize = 4;
 
 /// Where a span is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,6 +110,10 @@ pub struct Buffer {
     /// In the order of arrival; the last is the head.
     order: VecDeque<usize>,
     spare: Vec<Vec<u8>>,
+    /// The fewest that were spare since `tick`: those that nobody needed.
+    spare_low: usize,
+    /// The last tick at which segments were freed.
+    tick: u64,
     bytes: u64,
     spans: u64,
 }
@@ -183,6 +187,7 @@ impl Buffer {
             self.segments.len() - 1
         });
         let spare = if len <= SEGMENT_BYTES { self.spare.pop() } else { None };
+        self.spare_low = self.spare_low.min(self.spare.len());
         let segment = &mut self.segments[slot];
         segment.payload = spare.unwrap_or_else(|| Vec::with_capacity(len.max(SEGMENT_BYTES)));
         segment.begin_block();
@@ -256,6 +261,11 @@ impl Buffer {
     /// Frees segments of which nothing is needed at tick `now`; the origins of their runs, whose
     /// resources and scopes are to be released.
     pub fn free(&mut self, now: u64, mut released: impl FnMut(Origin)) {
+        let is_next_tick = now > self.tick;
+        if is_next_tick {
+            self.tick = now;
+            self.keep_spare(self.spare.len() - self.spare_low);
+        }
         let (mut order, mut done) = (std::mem::take(&mut self.order), Vec::new());
         order.retain(|&slot| {
             let is_done = self.segments[slot].is_done(now);
@@ -264,7 +274,21 @@ impl Buffer {
         });
         self.order = order;
         done.into_iter().for_each(|slot| self.free_one(slot, &mut released));
-        self.spare.truncate(SPARE_MIN + self.order.len() / SPARE_SHARE);
+        if is_next_tick {
+            self.spare_low = self.spare.len();
+        }
+    }
+
+    /// Gives back what no segment uses; false if that is nothing.
+    pub fn trim(&mut self) -> bool {
+        let had = self.spare.len();
+        self.keep_spare(0);
+        self.spare.len() < had
+    }
+
+    fn keep_spare(&mut self, count: usize) {
+        self.spare.truncate(count.max(SPARE_MIN));
+        self.spare_low = self.spare_low.min(self.spare.len());
     }
 
     fn free_one(&mut self, slot: usize, released: &mut impl FnMut(Origin)) {
@@ -276,8 +300,7 @@ impl Buffer {
         self.spans -= segment.spans.len() as u64;
         segment.runs.iter().for_each(|run| released(run.origin));
         let mut payload = segment.payload;
-        let spare_max = SPARE_MIN + self.order.len() / SPARE_SHARE;
-        if payload.capacity() == SEGMENT_BYTES && self.spare.len() < spare_max {
+        if payload.capacity() == SEGMENT_BYTES {
             payload.clear();
             self.spare.push(payload);
         }
@@ -407,5 +430,27 @@ mod tests {
         buffer.unpin(at);
         buffer.free(5, |_| released += 1);
         assert_eq!((released, buffer.spans(), buffer.bytes()), (1, 0, SEGMENT_BYTES as u64));
+    }
+
+    #[test]
+    fn what_a_tick_frees_is_kept_until_the_next_one_shows_that_nobody_needed_it() {
+        let mut buffer = Buffer::default();
+        let fill = |buffer: &mut Buffer, segments: usize, due: u64| {
+            for _ in 0..segments * 16 {
+                buffer.append(&[1; BLOCK_BYTES_MAX], origin(0), Address::NONE, 0, due);
+            }
+        };
+        let spare = |buffer: &Buffer| buffer.bytes() / SEGMENT_BYTES as u64;
+        fill(&mut buffer, 40, 1);
+        buffer.free(1, |_| ());
+        assert_eq!(spare(&buffer), 40);
+        fill(&mut buffer, 30, 2);
+        buffer.free(2, |_| ());
+        assert_eq!(spare(&buffer), 30 + SPARE_MIN as u64, "six of ten that nobody needed are gone");
+        assert!(buffer.trim());
+        assert_eq!(spare(&buffer), SPARE_MIN as u64);
+        assert!(!buffer.trim());
+        buffer.free(3, |_| ());
+        assert_eq!(spare(&buffer), SPARE_MIN as u64);
     }
 }

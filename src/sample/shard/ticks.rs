@@ -157,9 +157,13 @@ impl Shard {
         }
     }
 
-    /// Memory is short: the oldest decisions are forgotten, and the traces that are due soonest are
-    /// decided now, from what is known. False if there is nothing to decide.
+    /// Memory is short: what no span uses is given back, else the oldest decisions are forgotten,
+    /// and the traces that are due soonest are decided now, from what is known. False if there is
+    /// nothing to decide.
     pub fn hasten(&mut self, moment: Moment) -> bool {
+        if self.buffer.trim() {
+            return true;
+        }
         self.forget_decided(moment.now);
         if self.tick.is_some() {
             return true;
