@@ -94,7 +94,8 @@ const ROOMS: &[(&str, Kind, &[&str])] = &[
     ),
     ("sampler", Rim, &["runtime", "sample", "route", "otlp", "telemetry", "time"]),
     // beside the building: workloads for tests, benches and the demo
-    ("testing", Rim, &["sample", "route", "otlp", "time"]),
+    // Servers and sockets for the fuzz targets of whole connections.
+    ("testing", Rim, &["rpc", "net", "runtime", "sample", "route", "otlp", "time"]),
     ("config", Rim, &["upstream", "rpc", "net", "runtime", "sample", "route", "otlp", "telemetry"]),
     // rooms that speak to the world
     ("upstream", Rim, &["rpc", "net", "runtime", "route", "otlp", "telemetry", "time"]),
