@@ -30,6 +30,8 @@ mod edits;
 mod ending;
 #[path = "e2e/faults.rs"]
 mod faults;
+#[path = "e2e/forward.rs"]
+mod forward;
 #[path = "e2e/http_exporter.rs"]
 mod http_exporter;
 #[path = "e2e/inlets.rs"]

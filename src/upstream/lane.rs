@@ -43,6 +43,21 @@ pub struct Target {
     pub signal: Signal,
 }
 
+impl Target {
+    /// As the collector tells it; but for the interval, which every call has for itself.
+    fn tell_retry(&self, status: &Status, suppressed: u64) {
+        tracing::info!(
+            otelcol.component.id = %self.exporter,
+            otelcol.component.kind = "exporter",
+            otelcol.signal = self.signal.name(),
+            endpoint = %self.endpoint,
+            error = %status,
+            suppressed,
+            "Exporting failed. Will retry the request after interval."
+        );
+    }
+}
+
 /// A handle to the lane. A clone is the same lane.
 #[derive(Clone, Debug)]
 pub struct Lane(Rc<Shared>);
@@ -97,6 +112,7 @@ impl Lane {
             turn: 0,
             unreachable: None,
             quiet: Quiet::new(LOG_INTERVAL),
+            retries: Quiet::new(LOG_INTERVAL),
         };
         executor::detach(driver.run());
         Self(shared)
@@ -160,6 +176,8 @@ struct Driver {
     /// Why the last attempt to connect failed.
     unreachable: Option<Status>,
     quiet: Quiet,
+    /// The same for calls that failed and are tried again.
+    retries: Quiet,
 }
 
 impl Driver {
@@ -298,7 +316,15 @@ impl Driver {
                         link.answered();
                     }
                     let result = result.map(|reply| self.shared.rejected(&reply));
+                    let failed = result.as_ref().err().filter(|s| s.is_retryable()).cloned();
+                    let lost = queue.stats.lost();
                     queue.done(now, key, result, &mut replies);
+                    if let Some(status) = failed
+                        && queue.stats.lost() == lost
+                        && let Some(suppressed) = self.retries.admit(now)
+                    {
+                        self.shared.target.tell_retry(&status, suppressed);
+                    }
                 }
                 Event::Unsent(call) => {
                     self.leaving = true;
