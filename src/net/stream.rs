@@ -4,6 +4,8 @@
 //!   there: one system call for many frames.
 //! - **Writes** gather. A flush of the layer above does nothing; the owner calls [`Stream::drain`]
 //!   once per wake-up, and everything leaves in one system call.
+//! - **Turns** end. From a peer that always has more to say nothing is read for longer than a turn:
+//!   the task is put behind the others of its core, and goes on when they had theirs.
 //!
 //! Under it is TCP or a unix socket. With TLS ([`super::tls`]) reads are opened in that buffer, and
 //! what was gathered is sealed when it is drained; the layer above sees no difference.
@@ -26,12 +28,17 @@ use super::buffer::Buffer;
 use super::socket::{Accepted, Socket};
 use super::tls::Protocol;
 use super::tls::session::Session;
+use crate::runtime::clock;
+use crate::time::Instant;
 
 /// Bytes gathered before the layer above is held back.
 const GATHER_BYTES_MAX: usize = 1 << 20;
 /// A drained gather buffer larger than this goes back to the core, so that idle connections stay
 /// small, and the next one to write finds it grown and in the cache.
 const GATHER_BYTES_KEPT: usize = 4 << 10;
+/// Time from the first read of a wake-up after which no more is read in it. A request of a usual
+/// size takes a tenth of that.
+const TURN: Duration = Duration::from_micros(500);
 /// Gather buffers that a core keeps for later.
 const GATHER_SPARE_MAX: usize = 4;
 /// How often a peer is read from that nobody listens to any more.
@@ -55,6 +62,8 @@ struct Inner {
     sent: usize,
     /// Read and written so far.
     bytes: (u64, u64),
+    /// The first read since the last drain.
+    turn_since: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -91,7 +100,7 @@ impl Stream {
 
     fn new(socket: Socket) -> Self {
         let (unread, out, tls) = (None, Vec::new(), None);
-        let inner = Inner { socket, tls, unread, out, sent: 0, bytes: (0, 0) };
+        let inner = Inner { socket, tls, unread, out, sent: 0, bytes: (0, 0), turn_since: None };
         Self(Rc::new(RefCell::new(inner)))
     }
 
@@ -139,6 +148,17 @@ impl Stream {
         self.0.borrow_mut().drain(cx)
     }
 
+    /// Whether this wake-up, which ends with [`Self::drain`], has read for so long that it should
+    /// make way. The task is woken then.
+    #[must_use]
+    pub fn is_turn_over(&self, cx: &Context<'_>) -> bool {
+        let over = self.0.borrow().turn_since.is_some_and(|since| clock::now() >= since + TURN);
+        if over {
+            cx.waker().wake_by_ref();
+        }
+        over
+    }
+
     /// Ends a connection: nothing more is written, and what still comes is thrown away until the
     /// peer closes its end too. So no reset overtakes what was written last.
     pub(super) async fn hang_up(&self) {
@@ -168,6 +188,7 @@ impl Stream {
 
 impl Inner {
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.turn_since = None;
         if let Some(tls) = &mut self.tls {
             let Self { socket, out, sent, bytes, .. } = self;
             ready!(tls.drain(socket, cx, out, sent, &mut bytes.1))?;
@@ -255,7 +276,12 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.0.borrow_mut().read(cx, buf)
+        if self.is_turn_over(cx) {
+            return Poll::Pending;
+        }
+        let mut inner = self.0.borrow_mut();
+        inner.turn_since.get_or_insert_with(clock::now);
+        inner.read(cx, buf)
     }
 }
 

@@ -107,7 +107,7 @@ pub async fn serve<S: Service>(stream: Stream, server: Rc<Server<S>>) -> Result<
                 }
                 Poll::Pending => {}
             }
-            if !progress(Pin::new(&mut calls), cx) {
+            if !progress(Pin::new(&mut calls), &stream, cx) {
                 break;
             }
         }
@@ -189,14 +189,19 @@ fn accept(
     }
 }
 
-/// Lets the calls run; true if one ended, so that there are frames to write.
+/// Lets the calls run while the turn lasts; true if it does and one ended, so that there are frames
+/// to write.
 fn progress<F: Future<Output = ()>>(
     mut calls: Pin<&mut FuturesUnordered<F>>,
+    stream: &Stream,
     cx: &mut Context<'_>,
 ) -> bool {
     let mut ended = false;
     while let Poll::Ready(Some(())) = calls.poll_next_unpin(cx) {
         ended = true;
+        if stream.is_turn_over(cx) {
+            return false;
+        }
     }
     ended
 }

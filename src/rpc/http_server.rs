@@ -195,7 +195,11 @@ async fn part(mut stream: Stream) {
             }
         }
         match discard(&mut stream, &mut left, cx) {
-            Poll::Pending if !alarm.arm(clock::now(), Some(until), cx) => Poll::Pending,
+            Poll::Pending if !alarm.arm(clock::now(), Some(until), cx) => {
+                // Nothing is left to write; it ends the turn.
+                let _ = stream.drain(cx);
+                Poll::Pending
+            }
             _ => Poll::Ready(()),
         }
     })

@@ -22,6 +22,10 @@ pub struct Seat {
     pub spin: Duration,
 }
 
+/// Longest time for which tasks run that wake each other or themselves before the core looks at its
+/// sockets and timers. A peer that always has more to say keeps the others out for no longer.
+const SOCKETS_WAIT_MAX: Duration = Duration::from_millis(1);
+
 /// Starts a thread with an executor that runs `main` to its end.
 ///
 /// # Errors
@@ -38,6 +42,7 @@ where
             .name(&seat.name)
             .io_memory(IO_MEMORY_BYTES)
             .spin_before_park(seat.spin)
+            .preempt_timer(SOCKETS_WAIT_MAX)
             .make()
             .map_err(|e| format!("core {}: {e}", seat.name))?;
         executor.run(main());
