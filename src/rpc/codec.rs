@@ -74,8 +74,10 @@ const DEFLATE_LEVEL: i32 = 1;
 /// for it. deflate: 258 bytes of two bits. Snappy: 64 bytes of three.
 const DEFLATE_RATIO_MAX: usize = 1032;
 const SNAPPY_RATIO_MAX: usize = 22;
-/// What RFC 1950 does not say is guessed: telemetry shrinks four to seven times.
+/// What RFC 1950 does not say is guessed: telemetry shrinks four to seven times. A core that sees
+/// it shrink more guesses more, up to a limit: room costs, too.
 const DEFLATE_RATIO_GUESS: usize = 8;
+const DEFLATE_RATIO_GUESS_MAX: usize = 32;
 /// The same for formats that are read as streams.
 const STREAM_RATIO_GUESS: usize = 4;
 /// First bytes of Snappy's framed format.
@@ -85,6 +87,8 @@ const COMPRESSORS_MAX: usize = 8;
 
 struct Codecs {
     inflate: Decompressor,
+    /// How much room per byte the next zlib message probably needs.
+    zlib_ratio: usize,
     zstd_in: zstd::bulk::Decompressor<'static>,
     snappy_in: snap::raw::Decoder,
     snappy_out: snap::raw::Encoder,
@@ -103,6 +107,7 @@ fn with_codecs<T>(f: impl FnOnce(&mut Codecs) -> T) -> T {
     CODECS.with_borrow_mut(|slot| {
         f(slot.get_or_insert_with(|| Codecs {
             inflate: Decompressor::new(),
+            zlib_ratio: DEFLATE_RATIO_GUESS,
             zstd_in: zstd::bulk::Decompressor::new().expect("zstd allocates a context"),
             snappy_in: snap::raw::Decoder::new(),
             snappy_out: snap::raw::Encoder::new(),
@@ -263,11 +268,15 @@ fn gunzip(message: &[u8], bytes_max: usize) -> Result<Vec<u8>, Error> {
 /// four times larger, up to the limit.
 fn unzlib(message: &[u8], bytes_max: usize) -> Result<Vec<u8>, Error> {
     let most = message.len().saturating_mul(DEFLATE_RATIO_MAX).min(bytes_max);
-    let mut room = message.len().saturating_mul(DEFLATE_RATIO_GUESS).min(most);
+    let ratio = with_codecs(|c| c.zlib_ratio);
+    let mut room = message.len().saturating_mul(ratio).min(most);
     loop {
         let mut out = vec![0; room];
         match with_codecs(|c| c.inflate.zlib_decompress(message, &mut out)) {
             Ok(size) => {
+                let ratio = size / message.len().max(1) + 2;
+                let ratio = ratio.clamp(DEFLATE_RATIO_GUESS, DEFLATE_RATIO_GUESS_MAX);
+                with_codecs(|c| c.zlib_ratio = ratio);
                 out.truncate(size);
                 return Ok(out);
             }
