@@ -86,18 +86,20 @@ fn plain_address(b: &Block<'_>, written: &str) -> String {
     let Some((scheme, rest)) = written.split_once("://") else {
         return written.to_owned();
     };
+    // What is proposed must work: gRPC takes no path.
+    let plain = rest.split('/').next().unwrap_or(rest);
     match scheme {
         "http" => {
             b.warn_at(
                 "endpoint",
                 "http:// has no meaning before a gRPC endpoint",
-                &format!("endpoint: {rest}"),
+                &format!("endpoint: {plain}"),
             );
             rest.to_owned()
         }
         "https" => {
             let what = "https:// asks for TLS";
-            b.note_at("endpoint", what, &format!("endpoint: {rest}   # TLS unless tls.insecure"));
+            b.note_at("endpoint", what, &format!("endpoint: {plain}   # TLS unless tls.insecure"));
             rest.to_owned()
         }
         "unix" => written.to_owned(),
@@ -143,8 +145,8 @@ fn compression(b: &mut Block<'_>) -> Codec {
     ];
     let codec = b.choice("compression", "gzip", &choices, Some(Codec::Gzip));
     if codec.is_none() {
-        let what = "this compression is not in this release";
-        b.refuse_at("compression", what, "compression: gzip, zstd, snappy or none");
+        let what = "gRPC has no such compression, so the collector could not start";
+        b.start_error_at("compression", what, "compression: gzip, zstd, snappy or none");
     }
     if !given {
         note_gzip(b);
