@@ -17,6 +17,8 @@ use crate::router::core::Message;
 
 /// Wait after an accept that failed (most often: too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long connections wait at least if no core takes them as fast as they come.
+const INBOX_PAUSE: Duration = Duration::from_millis(1);
 
 /// One socket of a configuration.
 #[derive(Clone, Debug)]
@@ -98,8 +100,13 @@ pub(super) async fn accept(gate: Gate, at: usize, cores: Vec<Doorway>) {
             // Tenths of the tick: differences below are noise.
             (load.busy_nanos.load(Relaxed) / 100_000_000, load.connections.load(Relaxed))
         };
-        let Some(Doorway { inbox, load }) = cores.iter().min_by_key(|d| least(&d.load)) else {
-            return;
+        let Doorway { inbox, load } = loop {
+            let ready = cores.iter().filter(|d| d.inbox.has_room());
+            match ready.min_by_key(|d| least(&d.load)) {
+                Some(core) => break core,
+                // More connections wait in the kernel's backlog.
+                None => tokio::time::sleep(INBOX_PAUSE).await,
+            }
         };
         load.connections.fetch_add(1, Relaxed);
         if inbox.send(Message::Connection { socket, listener: at }).is_err() {

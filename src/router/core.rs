@@ -108,7 +108,14 @@ pub async fn run(
                 let _ = done.send(life.all().flat_map(|g| g.abandon()).collect());
                 return;
             }
-            message => life.hear(message),
+            message => {
+                let is_connection = matches!(message, Message::Connection { .. });
+                life.hear(message);
+                // A flood of connections comes in one at a time, between the turns of the others.
+                if is_connection {
+                    executor::yield_now().await;
+                }
+            }
         }
     }
 }

@@ -19,6 +19,7 @@ use super::status::{Code, Status};
 use super::welcome::welcome;
 use crate::runtime::lease::Charge;
 use crate::runtime::timer::Timeout;
+use crate::runtime::{clock, executor};
 
 /// A body that has not arrived by then costs its sender the call.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -181,7 +182,12 @@ async fn read<S>(
             let text = "grpc: compressed flag set with identity or empty encoding";
             return Err(Status::new(Code::Internal, text));
         }
-        (true, codec) => inflate(codec, &message, bytes_max)?,
+        (true, codec) => {
+            let since = clock::now();
+            let inflated = inflate(codec, &message, bytes_max);
+            executor::make_way(since).await;
+            inflated?
+        }
     };
     Ok((message, arriving.charge.take()))
 }

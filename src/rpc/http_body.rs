@@ -17,6 +17,7 @@ use super::http_server::HttpServer;
 use super::status::{Code, Status};
 use crate::runtime::lease::Charge;
 use crate::runtime::timer::Timeout;
+use crate::runtime::{clock, executor};
 
 /// A body that has not arrived by then costs its sender the call.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -81,7 +82,10 @@ async fn arrive<S>(
     if codec == Codec::None {
         return Ok((message, held));
     }
-    let message = codec.inflate(&message, bytes_max).map_err(|e| match e {
+    let since = clock::now();
+    let inflated = codec.inflate(&message, bytes_max);
+    executor::make_way(since).await;
+    let message = inflated.map_err(|e| match e {
         codec::Error::TooLarge => too_large(),
         codec::Error::Corrupt => Status::new(Code::InvalidArgument, e.to_string()),
     })?;

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use glommio::{LocalExecutorBuilder, Placement};
 
+use super::clock;
+use crate::time::Instant;
+
 /// glommio's registered buffers are for files only; this is the least it takes.
 const IO_MEMORY_BYTES: usize = 64 << 10;
 
@@ -25,6 +28,9 @@ pub struct Seat {
 /// Longest time for which tasks run that wake each other or themselves before the core looks at its
 /// sockets and timers. A peer that always has more to say keeps the others out for no longer.
 const SOCKETS_WAIT_MAX: Duration = Duration::from_millis(1);
+
+/// Work in one piece that is long enough to make way behind it.
+const PIECE: Duration = Duration::from_micros(200);
 
 /// Starts a thread with an executor that runs `main` to its end.
 ///
@@ -58,6 +64,13 @@ pub fn detach<F: Future<Output = ()> + 'static>(task: F) {
 /// Lets every task that is ready run first.
 pub async fn yield_now() {
     glommio::executor().yield_now().await;
+}
+
+/// The same, behind work in one piece that began at `since`, if it took long.
+pub async fn make_way(since: Instant) {
+    if clock::now() >= since + PIECE {
+        yield_now().await;
+    }
 }
 
 /// A waker-backed flag of one core: set any number of times, seen once.

@@ -31,6 +31,12 @@ impl<T> Clone for Sender<T> {
 }
 
 impl<T> Sender<T> {
+    /// Whether the box is less than half full: who can wait leaves the rest to those who cannot.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.0.queue.len() < self.0.queue.capacity() / 2
+    }
+
     /// Leaves a message and wakes the core.
     ///
     /// # Errors
@@ -71,5 +77,8 @@ mod tests {
         let (tx, _rx) = mailbox(1);
         assert_eq!(tx.send(1), Ok(()));
         assert_eq!(tx.send(2), Err(2));
+        let (tx, _rx) = mailbox(4);
+        assert_eq!((tx.send(1), tx.has_room()), (Ok(()), true));
+        assert_eq!((tx.send(2), tx.has_room()), (Ok(()), false));
     }
 }
