@@ -61,7 +61,9 @@ class Grpc(Connection):
     def __init__(self, port):
         super().__init__(port)
         self.stream = 1
-        self.sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0))
+        # a window that a minute of answers does not fill
+        window = frame(8, 0, 0, (1 << 30).to_bytes(4, "big"))
+        self.sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0) + window)
 
     def call(self):
         message = b"\0" + len(BODY).to_bytes(4, "big") + BODY

@@ -115,7 +115,7 @@ service:
         let mut sorted = endpoints.clone();
         sorted.sort();
         let ring = Ring::new(Generation::V3, &sorted);
-        let owner = &sorted[usize::from(ring.owner_of_key(b"fixed").unwrap())];
+        let owner = &sorted[usize::from(ring.owner_of_key(b"service.name=fixed|").unwrap())];
         let owner = backends.iter().find(|backend| backend.endpoint() == *owner).unwrap();
         until("all are there", || taken(owner).len() == 6).await;
         let want = ("service.name=fixed cluster=eu".to_owned(), "region=r1".to_owned());
