@@ -28,7 +28,7 @@ use super::buffer::Buffer;
 use super::socket::{Accepted, Socket};
 use super::tls::Protocol;
 use super::tls::session::Session;
-use crate::runtime::clock;
+use crate::runtime::{clock, executor};
 use crate::time::Instant;
 
 /// Bytes gathered before the layer above is held back.
@@ -64,6 +64,8 @@ struct Inner {
     bytes: (u64, u64),
     /// The first read since the last drain.
     turn_since: Option<Instant>,
+    /// The turn is over, and the next wake-up comes behind a rest.
+    rests: bool,
 }
 
 #[derive(Debug)]
@@ -100,7 +102,16 @@ impl Stream {
 
     fn new(socket: Socket) -> Self {
         let (unread, out, tls) = (None, Vec::new(), None);
-        let inner = Inner { socket, tls, unread, out, sent: 0, bytes: (0, 0), turn_since: None };
+        let inner = Inner {
+            socket,
+            tls,
+            unread,
+            out,
+            sent: 0,
+            bytes: (0, 0),
+            turn_since: None,
+            rests: false,
+        };
         Self(Rc::new(RefCell::new(inner)))
     }
 
@@ -149,12 +160,17 @@ impl Stream {
     }
 
     /// Whether this wake-up, which ends with [`Self::drain`], has read for so long that it should
-    /// make way. The task is woken then.
+    /// make way. The task is woken again when the others had their turn.
     #[must_use]
     pub fn is_turn_over(&self, cx: &Context<'_>) -> bool {
-        let over = self.0.borrow().turn_since.is_some_and(|since| clock::now() >= since + TURN);
-        if over {
-            cx.waker().wake_by_ref();
+        let mut inner = self.0.borrow_mut();
+        let over = inner.turn_since.is_some_and(|since| clock::now() >= since + TURN);
+        if over && !std::mem::replace(&mut inner.rests, true) {
+            let waker = cx.waker().clone();
+            executor::detach(async move {
+                executor::rest().await;
+                waker.wake();
+            });
         }
         over
     }
@@ -188,7 +204,7 @@ impl Stream {
 
 impl Inner {
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.turn_since = None;
+        (self.turn_since, self.rests) = (None, false);
         if let Some(tls) = &mut self.tls {
             let Self { socket, out, sent, bytes, .. } = self;
             ready!(tls.drain(socket, cx, out, sent, &mut bytes.1))?;

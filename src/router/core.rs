@@ -113,7 +113,7 @@ pub async fn run(
                 life.hear(message);
                 // A flood of connections comes in one at a time, between the turns of the others.
                 if is_connection {
-                    executor::yield_now().await;
+                    executor::rest().await;
                 }
             }
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use glommio::{LocalExecutorBuilder, Placement};
 
-use super::clock;
+use super::{clock, timer};
 use crate::time::Instant;
 
 /// glommio's registered buffers are for files only; this is the least it takes.
@@ -25,10 +25,9 @@ pub struct Seat {
     pub spin: Duration,
 }
 
-/// Longest time for which tasks run that wake each other or themselves before the core looks at its
-/// sockets and timers. A peer that always has more to say keeps the others out for no longer.
-const SOCKETS_WAIT_MAX: Duration = Duration::from_millis(1);
-
+/// The least rest of a task that makes way. Not zero: a core looks at its sockets and timers when
+/// no task is ready, so one that only yields keeps the others from hearing anything.
+const REST: Duration = Duration::from_micros(50);
 /// Work in one piece that is long enough to make way behind it.
 const PIECE: Duration = Duration::from_micros(200);
 
@@ -48,7 +47,6 @@ where
             .name(&seat.name)
             .io_memory(IO_MEMORY_BYTES)
             .spin_before_park(seat.spin)
-            .preempt_timer(SOCKETS_WAIT_MAX)
             .make()
             .map_err(|e| format!("core {}: {e}", seat.name))?;
         executor.run(main());
@@ -66,10 +64,15 @@ pub async fn yield_now() {
     glommio::executor().yield_now().await;
 }
 
+/// Rests until the core has looked at its sockets and everybody else had a turn.
+pub async fn rest() {
+    timer::sleep(REST).await;
+}
+
 /// The same, behind work in one piece that began at `since`, if it took long.
 pub async fn make_way(since: Instant) {
     if clock::now() >= since + PIECE {
-        yield_now().await;
+        rest().await;
     }
 }
 

@@ -20,14 +20,11 @@ use super::session::{Session, Side};
 use super::{ClientTls, ServerTls};
 use crate::net::Stream;
 use crate::runtime::timer::Timeout;
-use crate::runtime::{clock, executor, timer};
+use crate::runtime::{clock, executor};
 use crate::time::Instant;
 
 /// CPU time that handshakes take before others get their turn.
 const BUDGET: Duration = Duration::from_micros(300);
-/// The least pause behind that. Not zero: such a timer is over before the core has looked at its
-/// sockets.
-const PAUSE: Duration = Duration::from_micros(50);
 /// How long a client that was refused may take to read why.
 const LINGER: Duration = Duration::from_millis(500);
 /// Handshakes under way on one core.
@@ -180,7 +177,7 @@ impl Place {
         let time = clock::now().since(since);
         if TURNS.with_borrow_mut(|turns| turns.spend(time)) {
             executor::detach(async {
-                timer::sleep(PAUSE).await;
+                executor::rest().await;
                 TURNS.with_borrow_mut(Turns::resume);
             });
         }
