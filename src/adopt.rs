@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::config::components::{Component, Section};
+use crate::config::examine::Verdict;
 use crate::config::tree::Value;
 use crate::config::{self, Env, Examined, Machine, Report, Request, Severity};
 
@@ -184,10 +185,13 @@ pub fn adopt(request: &Request, env: Env<'_>, machine: &Machine) -> Result<Adopt
 
 /// Whether there is something to divide.
 fn check(examined: &Examined) -> Result<(), Refusal> {
+    let is_ours = |v: &Verdict| {
+        matches!(v.component, Some(Component::TailSampling | Component::LoadBalancing))
+    };
+    let in_use = || examined.components.iter().filter(|(_, v)| v.in_use);
     let lacking = |ours: bool| {
-        let all = examined.components.iter().filter(|(_, v)| v.in_use);
-        let is_ours = |c| matches!(c, Component::TailSampling | Component::LoadBalancing);
-        all.filter(move |(_, v)| v.component.is_some_and(is_ours) == ours)
+        in_use()
+            .filter(|(_, v)| is_ours(v) == ours)
             .filter_map(|((section, id), v)| {
                 let lack = v.lack.as_ref()?;
                 Some(format!("{} {id}: {lack}", section.noun()))
@@ -206,10 +210,7 @@ fn check(examined: &Examined) -> Result<(), Refusal> {
     if !ours.is_empty() {
         return Err(Refusal::Ours(ours));
     }
-    let is_ours = |v: &config::examine::Verdict| {
-        v.in_use && matches!(v.component, Some(Component::TailSampling | Component::LoadBalancing))
-    };
-    if !examined.components.values().any(is_ours) {
+    if !in_use().any(|(_, v)| is_ours(v)) {
         return Err(Refusal::NothingOfOurs(lacking(false)));
     }
     Ok(())

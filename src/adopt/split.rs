@@ -97,12 +97,8 @@ impl Split {
     /// Whether a pipeline of `file` names the component.
     #[must_use]
     pub(super) fn uses(&self, file: File, section: Section, id: &Id) -> bool {
-        let named = |pipe: &Pipe| match section {
-            Section::Receivers => pipe.receivers.contains(id),
-            Section::Processors => pipe.processors.contains(id),
-            Section::Exporters => pipe.exporters.contains(id),
-            Section::Connectors => pipe.receivers.contains(id) || pipe.exporters.contains(id),
-            Section::Extensions => false,
+        let named = |pipe: &Pipe| {
+            section.named(&pipe.receivers, &pipe.processors, &pipe.exporters).any(|of| of == id)
         };
         self.pipes.iter().any(|pipe| pipe.file == file && named(pipe))
     }

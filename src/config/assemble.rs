@@ -377,15 +377,7 @@ impl<'a> Parts<'a> {
 
     /// Pipelines that name the component in the role of its section.
     fn users(&self, d: &Declaration<'_>) -> Vec<&'a Draft> {
-        let named = |references: &[Reference]| references.iter().any(|r| r.id == d.id);
-        let uses = |draft: &&Draft| match d.section {
-            Section::Receivers => named(&draft.receivers),
-            Section::Processors => named(&draft.processors),
-            Section::Exporters => named(&draft.exporters),
-            Section::Connectors => named(&draft.receivers) || named(&draft.exporters),
-            Section::Extensions => false,
-        };
-        self.service.pipelines.iter().filter(uses).collect()
+        self.service.pipelines.iter().filter(|draft| draft.names(d.section, &d.id)).collect()
     }
 
     /// The sections with what took effect in them.

@@ -136,17 +136,9 @@ fn components_of(
 
 /// Whether a pipeline, or `service.extensions`, names it in the role of its section.
 fn is_named(service: &Service, section: Section, id: &Id) -> bool {
-    let named = |references: &[service::Reference]| references.iter().any(|r| r.id == *id);
-    let by = |draft: &service::Draft| match section {
-        Section::Receivers => named(&draft.receivers),
-        Section::Processors => named(&draft.processors),
-        Section::Exporters => named(&draft.exporters),
-        Section::Connectors => named(&draft.receivers) || named(&draft.exporters),
-        Section::Extensions => false,
-    };
     match section {
-        Section::Extensions => named(&service.extensions),
-        _ => service.pipelines.iter().any(by),
+        Section::Extensions => service.extensions.iter().any(|r| r.id == *id),
+        _ => service.pipelines.iter().any(|draft| draft.names(section, id)),
     }
 }
 

@@ -126,8 +126,7 @@ impl Log {
         what: impl Into<String>,
         right: Option<String>,
     ) {
-        let (path, what, place) = (path.to_owned(), what.into(), self.place(at));
-        self.add(Notice { severity, place, path, what, right, is_lack: false, at });
+        self.add((severity, false), at, path, what.into(), right);
     }
 
     /// Something that the collector does and tracemill does not.
@@ -139,11 +138,19 @@ impl Log {
         what: impl Into<String>,
         right: Option<String>,
     ) {
-        let (path, what, place) = (path.to_owned(), what.into(), self.place(at));
-        self.add(Notice { severity, place, path, what, right, is_lack: true, at });
+        self.add((severity, true), at, path, what.into(), right);
     }
 
-    fn add(&self, notice: Notice) {
+    fn add(
+        &self,
+        (severity, is_lack): (Severity, bool),
+        at: At,
+        path: &str,
+        what: String,
+        right: Option<String>,
+    ) {
+        let (path, place) = (path.to_owned(), self.place(at));
+        let notice = Notice { severity, place, path, what, right, is_lack, at };
         let mut notices = self.notices.borrow_mut();
         if notices.len() < NOTICES_MAX && !notices.contains(&notice) {
             notices.push(notice);

@@ -1,6 +1,7 @@
 //! `service`: which components are used, by which pipelines. References are read here and resolved
 //! in `assemble`.
 
+use super::components::Section;
 use super::ids::Id;
 use super::read::Block;
 use super::report::At;
@@ -30,6 +31,15 @@ pub struct Draft {
     pub processors: Vec<Reference>,
     /// In order, each once.
     pub exporters: Vec<Reference>,
+}
+
+impl Draft {
+    /// Whether it names the component in the role of its section.
+    #[must_use]
+    pub fn names(&self, section: Section, id: &Id) -> bool {
+        let mut named = section.named(&self.receivers, &self.processors, &self.exporters);
+        named.any(|reference| reference.id == *id)
+    }
 }
 
 /// Who is used.

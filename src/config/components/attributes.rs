@@ -37,11 +37,11 @@ fn actions(b: &mut Block<'_>, key: &'static str) -> Vec<Action> {
 fn action(b: &mut Block<'_>) -> Option<Action> {
     let key = b.text("key", "");
     let name = b.text("action", "").to_lowercase();
-    let pattern = text(b, "pattern");
-    let converted_type = text(b, "converted_type");
+    let pattern = b.text_if_given("pattern");
+    let converted_type = b.text_if_given("converted_type");
     let value = value(b, "value");
-    let attribute = text(b, "from_attribute");
-    let context = text(b, "from_context");
+    let attribute = b.text_if_given("from_attribute");
+    let context = b.text_if_given("from_context");
     let default = self::value(b, "default_value");
     let sources = [value.is_some(), !attribute.is_empty(), !context.is_empty()];
     let sources = sources.into_iter().filter(|&is_given| is_given).count();
@@ -106,11 +106,6 @@ fn check_sources(b: &Block<'_>, sources: usize, source: &Source, context: &str) 
                     must be specified";
         b.start_error(what, right);
     }
-}
-
-/// A text that need not be there; an empty one is none.
-fn text(b: &mut Block<'_>, key: &'static str) -> String {
-    if b.has(key) { b.text(key, "") } else { String::new() }
 }
 
 /// A value of any type as an AnyValue message; a null is none.

@@ -53,6 +53,23 @@ impl Section {
         }
     }
 
+    /// Of what a pipeline names, that which may be a component of this section.
+    pub fn named<'a, T>(
+        self,
+        receivers: &'a [T],
+        processors: &'a [T],
+        exporters: &'a [T],
+    ) -> impl Iterator<Item = &'a T> {
+        let lists: [&[T]; 2] = match self {
+            Self::Receivers => [receivers, &[]],
+            Self::Processors => [processors, &[]],
+            Self::Exporters => [exporters, &[]],
+            Self::Connectors => [receivers, exporters],
+            Self::Extensions => [&[], &[]],
+        };
+        lists.into_iter().flatten()
+    }
+
     /// One of them, in messages.
     #[must_use]
     pub const fn noun(self) -> &'static str {
