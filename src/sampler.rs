@@ -339,7 +339,7 @@ impl Sampler {
             }
             if slice.is_over() {
                 self.end_slice(&slice);
-                executor::yield_now().await;
+                executor::rest().await;
                 slice = Slice::begin();
             }
         }
@@ -383,7 +383,7 @@ impl Sampler {
             self.tell_stuck(now, now.since(since));
             let next = self.decide_meanwhile();
             if next.is_zero() {
-                executor::yield_now().await;
+                executor::rest().await;
             } else {
                 Timeout::new(next, self.queues.wait()).await;
             }

@@ -4,8 +4,8 @@
 //!   there: one system call for many frames.
 //! - **Writes** gather. A flush of the layer above does nothing; the owner calls [`Stream::drain`]
 //!   once per wake-up, and everything leaves in one system call.
-//! - **Turns** end. From a peer that always has more to say nothing is read for longer than a turn:
-//!   the task is put behind the others of its core, and goes on when they had theirs.
+//! - **Turns** end. From a peer that always has more to say nothing is read once the turn of its
+//!   task is over (`runtime::turn`).
 //!
 //! Under it is TCP or a unix socket. With TLS ([`super::tls`]) reads are opened in that buffer, and
 //! what was gathered is sealed when it is drained; the layer above sees no difference.
@@ -28,17 +28,13 @@ use super::buffer::Buffer;
 use super::socket::{Accepted, Socket};
 use super::tls::Protocol;
 use super::tls::session::Session;
-use crate::runtime::{clock, executor};
-use crate::time::Instant;
+use crate::runtime::turn;
 
 /// Bytes gathered before the layer above is held back.
 const GATHER_BYTES_MAX: usize = 1 << 20;
 /// A drained gather buffer larger than this goes back to the core, so that idle connections stay
 /// small, and the next one to write finds it grown and in the cache.
 const GATHER_BYTES_KEPT: usize = 4 << 10;
-/// Time from the first read of a wake-up after which no more is read in it. A request of a usual
-/// size takes a tenth of that.
-const TURN: Duration = Duration::from_micros(500);
 /// Gather buffers that a core keeps for later.
 const GATHER_SPARE_MAX: usize = 4;
 /// How often a peer is read from that nobody listens to any more.
@@ -62,10 +58,6 @@ struct Inner {
     sent: usize,
     /// Read and written so far.
     bytes: (u64, u64),
-    /// The first read since the last drain.
-    turn_since: Option<Instant>,
-    /// The turn is over, and the next wake-up comes behind a rest.
-    rests: bool,
 }
 
 #[derive(Debug)]
@@ -102,16 +94,7 @@ impl Stream {
 
     fn new(socket: Socket) -> Self {
         let (unread, out, tls) = (None, Vec::new(), None);
-        let inner = Inner {
-            socket,
-            tls,
-            unread,
-            out,
-            sent: 0,
-            bytes: (0, 0),
-            turn_since: None,
-            rests: false,
-        };
+        let inner = Inner { socket, tls, unread, out, sent: 0, bytes: (0, 0) };
         Self(Rc::new(RefCell::new(inner)))
     }
 
@@ -159,22 +142,6 @@ impl Stream {
         self.0.borrow_mut().drain(cx)
     }
 
-    /// Whether this wake-up, which ends with [`Self::drain`], has read for so long that it should
-    /// make way. The task is woken again when the others had their turn.
-    #[must_use]
-    pub fn is_turn_over(&self, cx: &Context<'_>) -> bool {
-        let mut inner = self.0.borrow_mut();
-        let over = inner.turn_since.is_some_and(|since| clock::now() >= since + TURN);
-        if over && !std::mem::replace(&mut inner.rests, true) {
-            let waker = cx.waker().clone();
-            executor::detach(async move {
-                executor::rest().await;
-                waker.wake();
-            });
-        }
-        over
-    }
-
     /// Ends a connection: nothing more is written, and what still comes is thrown away until the
     /// peer closes its end too. So no reset overtakes what was written last.
     pub(super) async fn hang_up(&self) {
@@ -204,7 +171,6 @@ impl Stream {
 
 impl Inner {
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        (self.turn_since, self.rests) = (None, false);
         if let Some(tls) = &mut self.tls {
             let Self { socket, out, sent, bytes, .. } = self;
             ready!(tls.drain(socket, cx, out, sent, &mut bytes.1))?;
@@ -292,12 +258,10 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.is_turn_over(cx) {
+        if turn::poll_over(cx) {
             return Poll::Pending;
         }
-        let mut inner = self.0.borrow_mut();
-        inner.turn_since.get_or_insert_with(clock::now);
-        inner.read(cx, buf)
+        self.0.borrow_mut().read(cx, buf)
     }
 }
 

@@ -18,6 +18,7 @@ use crate::runtime::drain::Drain;
 use crate::runtime::executor;
 use crate::runtime::lease::Purse;
 use crate::runtime::timer::Timeout;
+use crate::runtime::turn;
 
 /// One entrance.
 pub(super) struct Door {
@@ -77,7 +78,7 @@ fn serve(stream: Stream, server: AnyServer, load: Arc<AtomicUsize>) {
 }
 
 fn attend(connection: impl Future<Output = Result<(), Lost>> + 'static, load: Arc<AtomicUsize>) {
-    executor::detach(async move {
+    turn::detach(async move {
         if let Err(e) = connection.await {
             tracing::debug!("A connection ended: {e}");
         }

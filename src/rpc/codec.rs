@@ -4,9 +4,10 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::io::Read as _;
 
-use libdeflater::{CompressionLvl, Compressor, DecompressionError, Decompressor};
+use libdeflater::{CompressionLvl, Compressor};
+
+mod inflate;
 
 /// A message encoding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -65,37 +66,18 @@ impl fmt::Display for Error {
     }
 }
 
-/// zstd windows above this are refused: the window is memory that a peer makes us hold.
-const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// Fastest levels: start-up says what compression costs (design 7).
 const ZSTD_LEVEL: i32 = 1;
 const DEFLATE_LEVEL: i32 = 1;
-/// The best ratios of the formats: a message that promises more lies, and nothing is allocated
-/// for it. deflate: 258 bytes of two bits. Snappy: 64 bytes of three.
-const DEFLATE_RATIO_MAX: usize = 1032;
-const SNAPPY_RATIO_MAX: usize = 22;
-/// What RFC 1950 does not say is guessed: telemetry shrinks four to seven times. A core that sees
-/// it shrink more guesses more, up to a limit: room costs, too.
-const DEFLATE_RATIO_GUESS: usize = 8;
-const DEFLATE_RATIO_GUESS_MAX: usize = 32;
-/// The same for formats that are read as streams.
-const STREAM_RATIO_GUESS: usize = 4;
-/// First bytes of Snappy's framed format.
-const SNAPPY_FRAMES: &[u8] = b"\xff\x06\0\0sNaPpY";
 /// Compressors that a core keeps, one per format and level.
 const COMPRESSORS_MAX: usize = 8;
 
 struct Codecs {
-    inflate: Decompressor,
-    /// How much room per byte the next zlib message probably needs.
-    zlib_ratio: usize,
-    zstd_in: zstd::bulk::Decompressor<'static>,
-    snappy_in: snap::raw::Decoder,
-    snappy_out: snap::raw::Encoder,
+    snappy: snap::raw::Encoder,
     /// By level.
     deflate: Vec<(i32, Compressor)>,
     /// By level.
-    zstd_out: Vec<(i32, zstd::bulk::Compressor<'static>)>,
+    zstd: Vec<(i32, zstd::bulk::Compressor<'static>)>,
 }
 
 thread_local! {
@@ -106,13 +88,9 @@ thread_local! {
 fn with_codecs<T>(f: impl FnOnce(&mut Codecs) -> T) -> T {
     CODECS.with_borrow_mut(|slot| {
         f(slot.get_or_insert_with(|| Codecs {
-            inflate: Decompressor::new(),
-            zlib_ratio: DEFLATE_RATIO_GUESS,
-            zstd_in: zstd::bulk::Decompressor::new().expect("zstd allocates a context"),
-            snappy_in: snap::raw::Decoder::new(),
-            snappy_out: snap::raw::Encoder::new(),
+            snappy: snap::raw::Encoder::new(),
             deflate: Vec::new(),
-            zstd_out: Vec::new(),
+            zstd: Vec::new(),
         }))
     })
 }
@@ -159,29 +137,6 @@ impl Codec {
         (!name.is_empty()).then_some(name)
     }
 
-    /// The content of `message`, at most `bytes_max`.
-    ///
-    /// # Errors
-    /// If it is larger or corrupt.
-    pub fn inflate(self, message: &[u8], bytes_max: usize) -> Result<Vec<u8>, Error> {
-        match self {
-            Self::None if message.len() > bytes_max => Err(Error::TooLarge),
-            Self::None => Ok(message.to_vec()),
-            Self::Gzip => gunzip(message, bytes_max),
-            Self::Zlib | Self::Deflate => unzlib(message, bytes_max),
-            Self::Zstd => unzstd(message, bytes_max),
-            Self::SnappyBlock if !message.starts_with(SNAPPY_FRAMES) => {
-                unsnappy_block(message, bytes_max)
-            }
-            Self::Snappy | Self::SnappyBlock => {
-                read_all(snap::read::FrameDecoder::new(message), message.len(), bytes_max)
-            }
-            Self::Lz4 => {
-                read_all(lz4_flex::frame::FrameDecoder::new(message), message.len(), bytes_max)
-            }
-        }
-    }
-
     /// `message` in this encoding, appended to `out`. `level` is the format's own; `None` is the
     /// fastest, and formats without levels do not look at it.
     pub fn deflate(self, message: &[u8], level: Option<i32>, out: &mut Vec<u8>) {
@@ -197,7 +152,7 @@ impl Codec {
             }),
             Self::Zstd => with_codecs(|c| {
                 let level = level.unwrap_or(ZSTD_LEVEL);
-                let zstd = of_level(&mut c.zstd_out, level, || {
+                let zstd = of_level(&mut c.zstd, level, || {
                     zstd::bulk::Compressor::new(level).expect("zstd takes any level")
                 });
                 let bound = zstd::zstd_safe::compress_bound(message.len());
@@ -208,7 +163,7 @@ impl Codec {
             Self::SnappyBlock => with_codecs(|c| {
                 let bound = snap::raw::max_compress_len(message.len());
                 append(out, bound, |to| {
-                    c.snappy_out.compress(message, to).expect("the bound is enough")
+                    c.snappy.compress(message, to).expect("the bound is enough")
                 });
             }),
             Self::Snappy => {
@@ -246,106 +201,6 @@ fn append(out: &mut Vec<u8>, bound: usize, write: impl FnOnce(&mut [u8]) -> usiz
     out.resize(start + bound, 0);
     let n = write(&mut out[start..]);
     out.truncate(start + n);
-}
-
-/// One member in one go if the trailer's size and checksum agree with what came out; several
-/// members (allowed by RFC 1952, sent by nobody we know) through the streaming decoder.
-fn gunzip(message: &[u8], bytes_max: usize) -> Result<Vec<u8>, Error> {
-    let trailer = message.last_chunk::<8>().ok_or(Error::Corrupt)?;
-    let [c0, c1, c2, c3, s0, s1, s2, s3] = *trailer;
-    let size = u32::from_le_bytes([s0, s1, s2, s3]) as usize;
-    if size <= bytes_max && size / DEFLATE_RATIO_MAX <= message.len() {
-        let mut out = vec![0; size];
-        let done = with_codecs(|c| c.inflate.gzip_decompress(message, &mut out));
-        if done == Ok(size) && crc32fast::hash(&out) == u32::from_le_bytes([c0, c1, c2, c3]) {
-            return Ok(out);
-        }
-    }
-    // A bomb that says so ends here: a streaming decoder takes several times as long to the limit.
-    if size > bytes_max && bytes_max / DEFLATE_RATIO_MAX <= message.len() {
-        let mut out = vec![0; bytes_max];
-        let done = with_codecs(|c| c.inflate.gzip_decompress(message, &mut out));
-        if done == Err(DecompressionError::InsufficientSpace) {
-            return Err(Error::TooLarge);
-        }
-    }
-    read_all(flate2::read::MultiGzDecoder::new(message), message.len(), bytes_max)
-}
-
-/// The format does not say how large its content is: a guess that was too small is made again,
-/// four times larger, up to the limit.
-fn unzlib(message: &[u8], bytes_max: usize) -> Result<Vec<u8>, Error> {
-    let most = message.len().saturating_mul(DEFLATE_RATIO_MAX).min(bytes_max);
-    let ratio = with_codecs(|c| c.zlib_ratio);
-    let mut room = message.len().saturating_mul(ratio).min(most);
-    loop {
-        let mut out = vec![0; room];
-        match with_codecs(|c| c.inflate.zlib_decompress(message, &mut out)) {
-            Ok(size) => {
-                let ratio = size / message.len().max(1) + 2;
-                let ratio = ratio.clamp(DEFLATE_RATIO_GUESS, DEFLATE_RATIO_GUESS_MAX);
-                with_codecs(|c| c.zlib_ratio = ratio);
-                out.truncate(size);
-                return Ok(out);
-            }
-            Err(DecompressionError::BadData) => return Err(Error::Corrupt),
-            Err(DecompressionError::InsufficientSpace) if room == bytes_max => {
-                return Err(Error::TooLarge);
-            }
-            Err(DecompressionError::InsufficientSpace) if room == most => {
-                return Err(Error::Corrupt);
-            }
-            Err(DecompressionError::InsufficientSpace) => room = room.saturating_mul(4).min(most),
-        }
-    }
-}
-
-fn unzstd(message: &[u8], bytes_max: usize) -> Result<Vec<u8>, Error> {
-    // No frame at all is an empty stream.
-    if message.is_empty() {
-        return Ok(Vec::new());
-    }
-    let size = zstd::zstd_safe::get_frame_content_size(message).map_err(|_| Error::Corrupt)?;
-    if let Some(size) = size.and_then(|s| usize::try_from(s).ok()) {
-        if size > bytes_max {
-            return Err(Error::TooLarge);
-        }
-        if let Ok(out) = with_codecs(|c| c.zstd_in.decompress(message, size)) {
-            return Ok(out);
-        }
-    }
-    let mut decoder =
-        zstd::stream::read::Decoder::with_buffer(message).map_err(|_| Error::Corrupt)?;
-    decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|_| Error::Corrupt)?;
-    read_all(decoder, message.len(), bytes_max)
-}
-
-fn unsnappy_block(message: &[u8], bytes_max: usize) -> Result<Vec<u8>, Error> {
-    let size = snap::raw::decompress_len(message).map_err(|_| Error::Corrupt)?;
-    if size > bytes_max {
-        return Err(Error::TooLarge);
-    }
-    if message.is_empty() || size / SNAPPY_RATIO_MAX > message.len() {
-        return Err(Error::Corrupt);
-    }
-    let mut out = vec![0; size];
-    let done = with_codecs(|c| c.snappy_in.decompress(message, &mut out));
-    match done {
-        Ok(n) if n == size => Ok(out),
-        _ => Err(Error::Corrupt),
-    }
-}
-
-/// By streaming, where the size is not known; `packed` bytes are behind the decoder.
-fn read_all(
-    decoder: impl std::io::Read,
-    packed: usize,
-    bytes_max: usize,
-) -> Result<Vec<u8>, Error> {
-    let mut out = Vec::with_capacity(packed.saturating_mul(STREAM_RATIO_GUESS).min(bytes_max));
-    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
-    decoder.take(limit).read_to_end(&mut out).map_err(|_| Error::Corrupt)?;
-    if out.len() > bytes_max { Err(Error::TooLarge) } else { Ok(out) }
 }
 
 #[cfg(test)]

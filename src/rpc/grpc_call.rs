@@ -19,7 +19,7 @@ use super::status::{Code, Status};
 use super::welcome::welcome;
 use crate::runtime::lease::Charge;
 use crate::runtime::timer::Timeout;
-use crate::runtime::{clock, executor};
+use crate::runtime::turn;
 
 /// A body that has not arrived by then costs its sender the call.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -37,6 +37,8 @@ pub(super) async fn answer<S: Service>(
     request: http::Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) {
+    // One wake-up may bring hundreds.
+    turn::pause().await;
     let (head, mut body) = request.into_parts();
     let outcome = match admit(&server, &head) {
         Ok(admitted) => match welcome(server.options.auth.as_ref(), &head.headers).await {
@@ -183,10 +185,8 @@ async fn read<S>(
             return Err(Status::new(Code::Internal, text));
         }
         (true, codec) => {
-            let since = clock::now();
-            let inflated = inflate(codec, &message, bytes_max);
-            executor::make_way(since).await;
-            inflated?
+            let content = codec.inflate_in_turns(&message, bytes_max).await;
+            content.map(Bytes::from).map_err(|e| not_inflated(e, bytes_max))?
         }
     };
     Ok((message, arriving.charge.take()))
@@ -197,8 +197,9 @@ pub(super) fn busy() -> Status {
     Status::unavailable("data refused due to high memory usage", Duration::from_secs(1))
 }
 
-pub(super) fn inflate(codec: Codec, message: &[u8], bytes_max: usize) -> Result<Bytes, Status> {
-    codec.inflate(message, bytes_max).map(Bytes::from).map_err(|e| match e {
+/// What grpc-go says of such a message.
+pub(super) fn not_inflated(e: codec::Error, bytes_max: usize) -> Status {
+    match e {
         codec::Error::TooLarge => {
             let text =
                 format!("grpc: received message after decompression larger than max {bytes_max}");
@@ -208,7 +209,7 @@ pub(super) fn inflate(codec: Codec, message: &[u8], bytes_max: usize) -> Result<
             let text = format!("grpc: failed to decompress the received message: {e}");
             Status::new(Code::Internal, text)
         }
-    })
+    }
 }
 
 /// A message on its way in. One that comes in a single frame is never copied.

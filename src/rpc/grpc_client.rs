@@ -20,6 +20,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri}
 use super::auth::ClientAuth;
 use super::codec::Codec;
 use super::frame::{self, PREFIX_BYTES, Prefix};
+use super::grpc_call::not_inflated;
 use super::lost::Lost;
 use super::metadata::Metadata;
 use super::status::{Code, Status};
@@ -438,7 +439,10 @@ impl ReplyBody {
         }
         match prefix.compressed {
             false => Ok(bytes),
-            true => super::grpc_call::inflate(self.codec, &bytes, REPLY_BYTES_MAX),
+            true => {
+                let reply = self.codec.inflate(&bytes, REPLY_BYTES_MAX);
+                reply.map(Bytes::from).map_err(|e| not_inflated(e, REPLY_BYTES_MAX))
+            }
         }
     }
 }

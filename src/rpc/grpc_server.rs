@@ -27,6 +27,7 @@ use crate::runtime::clock;
 use crate::runtime::drain::Drain;
 use crate::runtime::lease::Purse;
 use crate::runtime::timer::Alarm;
+use crate::runtime::turn;
 use crate::time::Instant;
 
 /// Streams of one connection unless configured. The collector has no limit; SDKs use one to thirty.
@@ -96,6 +97,8 @@ pub async fn serve<S: Service>(stream: Stream, server: Rc<Server<S>>) -> Result<
         if !life.leaving && listener.poll(cx) {
             life.leave(&mut h2, clock::now(), Some(GOAWAY_GRACE));
         }
+        // What the last turn has left comes before what is new.
+        progress(Pin::new(&mut calls), cx);
         loop {
             match accept(&mut h2, cx, |request, respond| {
                 calls.push(grpc_call::answer(Rc::clone(&server), request, respond));
@@ -107,7 +110,7 @@ pub async fn serve<S: Service>(stream: Stream, server: Rc<Server<S>>) -> Result<
                 }
                 Poll::Pending => {}
             }
-            if !progress(Pin::new(&mut calls), &stream, cx) {
+            if !progress(Pin::new(&mut calls), cx) {
                 break;
             }
         }
@@ -193,13 +196,12 @@ fn accept(
 /// to write.
 fn progress<F: Future<Output = ()>>(
     mut calls: Pin<&mut FuturesUnordered<F>>,
-    stream: &Stream,
     cx: &mut Context<'_>,
 ) -> bool {
     let mut ended = false;
     while let Poll::Ready(Some(())) = calls.poll_next_unpin(cx) {
         ended = true;
-        if stream.is_turn_over(cx) {
+        if turn::poll_over(cx) {
             return false;
         }
     }

@@ -17,7 +17,6 @@ use super::http_server::HttpServer;
 use super::status::{Code, Status};
 use crate::runtime::lease::Charge;
 use crate::runtime::timer::Timeout;
-use crate::runtime::{clock, executor};
 
 /// A body that has not arrived by then costs its sender the call.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -82,9 +81,7 @@ async fn arrive<S>(
     if codec == Codec::None {
         return Ok((message, held));
     }
-    let since = clock::now();
-    let inflated = codec.inflate(&message, bytes_max);
-    executor::make_way(since).await;
+    let inflated = codec.inflate_in_turns(&message, bytes_max).await;
     let message = inflated.map_err(|e| match e {
         codec::Error::TooLarge => too_large(),
         codec::Error::Corrupt => Status::new(Code::InvalidArgument, e.to_string()),

@@ -29,9 +29,9 @@ use crate::net::Stream;
 use crate::net::tls::Protocol;
 use crate::runtime::clock;
 use crate::runtime::drain::Drain;
-use crate::runtime::executor;
 use crate::runtime::lease::Purse;
 use crate::runtime::timer::Alarm;
+use crate::runtime::turn;
 use crate::time::Instant;
 
 /// What a client may choose where TLS is spoken (ALPN).
@@ -118,7 +118,7 @@ struct OnThisCore;
 
 impl<F: Future<Output = ()> + 'static> Executor<F> for OnThisCore {
     fn execute(&self, call: F) {
-        executor::detach(call);
+        turn::detach(call);
     }
 }
 

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use glommio::{LocalExecutorBuilder, Placement};
 
-use super::{clock, timer};
-use crate::time::Instant;
+use super::timer;
 
 /// glommio's registered buffers are for files only; this is the least it takes.
 const IO_MEMORY_BYTES: usize = 64 << 10;
@@ -26,10 +25,9 @@ pub struct Seat {
 }
 
 /// The least rest of a task that makes way. Not zero: a core looks at its sockets and timers when
-/// no task is ready, so one that only yields keeps the others from hearing anything.
-const REST: Duration = Duration::from_micros(50);
-/// Work in one piece that is long enough to make way behind it.
-const PIECE: Duration = Duration::from_micros(200);
+/// no task is ready, so one that only yields keeps the others from hearing anything. No longer than
+/// it takes to come there, so that nobody sleeps for it.
+const REST: Duration = Duration::from_micros(1);
 
 /// Starts a thread with an executor that runs `main` to its end.
 ///
@@ -59,21 +57,9 @@ pub fn detach<F: Future<Output = ()> + 'static>(task: F) {
     glommio::spawn_local(task).detach();
 }
 
-/// Lets every task that is ready run first.
-pub async fn yield_now() {
-    glommio::executor().yield_now().await;
-}
-
 /// Rests until the core has looked at its sockets and everybody else had a turn.
 pub async fn rest() {
-    timer::sleep(REST).await;
-}
-
-/// The same, behind work in one piece that began at `since`, if it took long.
-pub async fn make_way(since: Instant) {
-    if clock::now() >= since + PIECE {
-        rest().await;
-    }
+    timer::sleep_at_least_once(REST).await;
 }
 
 /// A waker-backed flag of one core: set any number of times, seen once.

@@ -12,5 +12,6 @@ pub mod mesh;
 pub mod options;
 pub mod preflight;
 pub mod timer;
+pub mod turn;
 
 pub use options::Options;

@@ -1,13 +1,14 @@
 //! One re-armable alarm. Arming costs nothing while the wanted time is not earlier than the armed
 //! one: an early wake-up is cheap, a timer per event is not (feasibility A: 80 µs of CPU each).
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use glommio::timer::Timer;
 
+use super::clock;
 use crate::time::Instant;
 
 /// An alarm of one task.
@@ -57,13 +58,30 @@ pub async fn sleep(duration: Duration) {
     glommio::timer::sleep(duration).await;
 }
 
+/// Waits for `duration`, and if that is over before the executor has heard of it, longer: it has
+/// looked at its sockets in between.
+pub async fn sleep_at_least_once(mut duration: Duration) {
+    let mut slept = false;
+    while !slept {
+        let mut timer = Timer::new(duration);
+        poll_fn(|cx| {
+            let over = Pin::new(&mut timer).poll(cx);
+            slept |= over.is_pending();
+            over
+        })
+        .await;
+        duration *= 2;
+    }
+}
+
 pin_project_lite::pin_project! {
-    /// A future with a time limit: `None` when the time is over. The timer is made only when the
-    /// future is not ready at its first poll.
+    /// A future with a time limit: `None` when the time is over. The time begins, and the timer is
+    /// made, when the future is not ready at its first poll.
     #[derive(Debug)]
     pub struct Timeout<F> {
         limit: Duration,
-        timer: Option<Timer>,
+        at: Option<Instant>,
+        alarm: Alarm,
         #[pin]
         future: F,
     }
@@ -72,7 +90,7 @@ pin_project_lite::pin_project! {
 impl<F> Timeout<F> {
     /// `future`, for at most `limit`.
     pub fn new(limit: Duration, future: F) -> Self {
-        Self { limit, timer: None, future }
+        Self { limit, at: None, alarm: Alarm::default(), future }
     }
 }
 
@@ -84,7 +102,8 @@ impl<F: Future> Future for Timeout<F> {
         if let Poll::Ready(output) = this.future.poll(cx) {
             return Poll::Ready(Some(output));
         }
-        let timer = this.timer.get_or_insert_with(|| Timer::new(*this.limit));
-        Pin::new(timer).poll(cx).map(|_| None)
+        let now = clock::now();
+        let at = *this.at.get_or_insert_with(|| now + *this.limit);
+        if this.alarm.arm(now, Some(at), cx) { Poll::Ready(None) } else { Poll::Pending }
     }
 }
