@@ -65,8 +65,8 @@ def gzipped(size):
     return b"".join(packer.compress(zeros) for _ in range(size // MIB)) + packer.flush()
 
 
-# none that is not asked for: it takes a while
-BOMB = gzipped(64 * MIB if "gzip" in sys.argv[1] else 0)
+# None that is not asked for: it takes a while. It says that it holds 1 MiB.
+BOMB = gzipped(64 * MIB if "gzip" in sys.argv[1] else 0)[:-4] + MIB.to_bytes(4, "little")
 
 
 def zstd(size):

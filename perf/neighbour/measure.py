@@ -14,6 +14,8 @@ import time
 
 HERE = pathlib.Path(__file__).parent
 PROTOCOLS = ("grpc", "http")
+# of a core, with the well-behaved client at work
+IDLE = 0.25
 
 
 class Child:
@@ -60,6 +62,16 @@ class Window:
             self.failed[protocol] = sum(not ok for _, ok in chosen)
 
 
+def settle(pid, patience=20):
+    """Waits until the core has done with what the last kind left in its sockets."""
+    for _ in range(patience * 5):
+        before = busy(pid)
+        time.sleep(0.2)
+        if busy(pid) - before < 0.2 * IDLE:
+            return
+    print("the core is still busy", file=sys.stderr, flush=True)
+
+
 def quantile(times, q):
     times = sorted(times)
     return 1e3 * times[min(len(times) - 1, int(q * len(times)))] if times else float("nan")
@@ -77,7 +89,7 @@ def measured(kinds, rounds, seconds, pid, ports, priority):
             windows.append(Window(kind, "beside", pid, seconds))
             managed[kind] = abuse.end()
             print(f"{round_ + 1}/{rounds} {kind}: {managed[kind]}", file=sys.stderr, flush=True)
-            time.sleep(0.3)
+            settle(pid)
     samples = client.end()
     for window in windows:
         window.choose(samples)
