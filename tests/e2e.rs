@@ -46,6 +46,8 @@ mod sampling;
 mod signals;
 #[path = "e2e/tls.rs"]
 mod tls;
+#[path = "e2e/tunnel.rs"]
+mod tunnel;
 
 use std::time::Duration;
 

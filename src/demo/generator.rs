@@ -26,6 +26,7 @@ use super::rounds::{Closed, Rounds};
 use super::traffic::{self, Request, Traffic};
 use crate::otlp::{Signal, reply};
 use crate::rpc::grpc_client::{Connection, Event, Outgoing, Template};
+use crate::rpc::way::Way;
 use crate::rpc::{Codec, Status};
 use crate::runtime::clock;
 use crate::runtime::executor::{self, Seat};
@@ -292,7 +293,8 @@ async fn converse(core: &Core, target: SocketAddr, number: u64) -> Result<(), St
     let target = target.to_string();
     let template = Template::new(("http", &target), Codec::None, TIMEOUT, "tracemill-demo", &[])
         .map_err(|e| format!("bad header {}", e.0))?;
-    let opened = Connection::open(&target, 0, TIMEOUT, None, template, None).await;
+    let way = Way { endpoint: target.clone(), proxy: None, tls: None };
+    let opened = Connection::open(&way, 0, TIMEOUT, template, None).await;
     let mut connection = opened.map_err(|e| format!("{target}: {e}"))?;
     let mut flights: Vec<(u32, Flight)> = Vec::new();
     let (mut next, mut key) = (number, 0u32);

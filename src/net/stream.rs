@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::buffer::Buffer;
+use super::buffer::{BUFFER_BYTES, Buffer};
 use super::socket::{Accepted, Socket};
 use super::tls::Protocol;
 use super::tls::session::Session;
@@ -140,6 +140,24 @@ impl Stream {
     /// As the OS says; the connection is then lost.
     pub fn drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.borrow_mut().drain(cx)
+    }
+
+    /// Puts bytes back that the layer above has read and that are for another: they are read again.
+    ///
+    /// # Errors
+    /// If there are so many that a part of them was not even read.
+    pub fn put_back(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut inner = self.0.borrow_mut();
+        if inner.unread.is_some() || bytes.len() > BUFFER_BYTES {
+            let what = "the peer says more than it was asked";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        if !bytes.is_empty() {
+            let mut buffer = Buffer::take();
+            buffer.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
+            inner.unread = Some(Unread { buffer, start: 0, end: bytes.len() });
+        }
+        Ok(())
     }
 
     /// Ends a connection: nothing more is written, and what still comes is thrown away until the

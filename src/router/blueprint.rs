@@ -195,18 +195,7 @@ fn through_proxies(options: &mut upstream::Options, endpoints: &[String; 3]) {
     let Protocol::Http(http) = &mut options.protocol else { return };
     for (url, chosen) in endpoints.iter().zip(&mut http.proxies) {
         let (None, Ok(uri)) = (&chosen, url.parse()) else { continue };
-        let variable = |name: &str| std::env::var(name).ok();
-        let Some(named) = proxy::of_environment(&uri, &variable) else { continue };
-        if url.starts_with("https://") {
-            tracing::error!("The proxy of the environment is not used for {url}: it is https.");
-            continue;
-        }
-        match proxy::Proxy::parse(&named) {
-            Ok(proxy) => *chosen = Some(proxy),
-            Err(what) => {
-                tracing::error!("The proxy of the environment is not used for {url}: it {what}.")
-            }
-        }
+        *chosen = proxy::of_process(&uri);
     }
 }
 

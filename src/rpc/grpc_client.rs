@@ -24,8 +24,8 @@ use super::grpc_call::not_inflated;
 use super::lost::Lost;
 use super::metadata::Metadata;
 use super::status::{Code, Status};
-use crate::net::tls::ClientTls;
-use crate::net::{Stream, dial};
+use super::way::Way;
+use crate::net::Stream;
 use crate::runtime::timer::Timeout;
 use crate::time::Instant;
 
@@ -190,28 +190,26 @@ impl Connection {
     /// # Errors
     /// As the network or the peer says.
     pub async fn open(
-        endpoint: &str,
+        way: &Way,
         turn: usize,
         timeout: Duration,
-        tls: Option<&ClientTls>,
         template: Template,
         keepalive: Option<(Duration, Duration, bool)>,
     ) -> Result<Self, Lost> {
         let late = || io::Error::new(io::ErrorKind::TimedOut, "i/o timeout");
-        Timeout::new(timeout, Self::greet(endpoint, turn, timeout, tls, template, keepalive))
+        Timeout::new(timeout, Self::greet(way, turn, timeout, template, keepalive))
             .await
             .unwrap_or_else(|| Err(late().into()))
     }
 
     async fn greet(
-        endpoint: &str,
+        way: &Way,
         turn: usize,
         timeout: Duration,
-        tls: Option<&ClientTls>,
         template: Template,
         keepalive: Option<(Duration, Duration, bool)>,
     ) -> Result<Self, Lost> {
-        let stream = dial::dial(endpoint, turn, timeout, tls).await?;
+        let stream = way.open(turn, timeout).await?;
         let mut handshake = pin!(
             client::Builder::new()
                 .initial_window_size(WINDOW_BYTES)

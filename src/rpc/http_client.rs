@@ -33,8 +33,9 @@ use super::lost::Lost;
 use super::options::Keep;
 use super::proxy::Proxy;
 use super::status::{Code, Status};
+use super::way::Way;
+use crate::net::Stream;
 use crate::net::tls::ClientTls;
-use crate::net::{Stream, dial};
 use crate::runtime::clock;
 use crate::runtime::timer::Timeout;
 use crate::time::Instant;
@@ -47,16 +48,13 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Where calls go, and the same for all of them: their headers.
 #[derive(Clone, Debug)]
 pub struct Template {
-    /// What is dialled: `host:port` of the server or its proxy.
-    dialled: String,
+    way: Way,
     /// What stands in the request's first line.
     target: Uri,
     /// The whole URL, for messages.
     url: String,
     headers: HeaderMap,
     auth: Option<ClientAuth>,
-    /// Of a URL of `https`.
-    tls: Option<ClientTls>,
 }
 
 /// What all calls to one URL have in common.
@@ -75,7 +73,8 @@ pub struct Common<'a> {
 }
 
 impl Template {
-    /// Calls to `url`, perhaps through a proxy, which only URLs of `http` can have.
+    /// Calls to `url`, perhaps through a proxy: it forwards those of `http`, and makes a tunnel for
+    /// those of `https`.
     ///
     /// # Errors
     /// Names the header that cannot be sent, or the URL.
@@ -85,7 +84,8 @@ impl Template {
         let authority = uri.authority().filter(|a| !a.as_str().contains('@'));
         let authority = authority.ok_or_else(bad_url)?;
         let host = authority.host();
-        let usual = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+        let https = uri.scheme_str() == Some("https");
+        let usual = if https { 443 } else { 80 };
         let port = authority.port_u16().unwrap_or(usual);
         let value = |text: &str| HeaderValue::from_str(text).map_err(|_| bad_url());
         let mut headers = HeaderMap::with_capacity(6 + common.extra.len());
@@ -105,7 +105,7 @@ impl Template {
             headers.insert(name, HeaderValue::from_str(text).map_err(|_| bad())?);
         }
         let path = uri.path_and_query().map_or("/", |p| p.as_str());
-        let (dialled, target) = match proxy {
+        let (endpoint, target) = match proxy.filter(|_| !https) {
             None => (format!("{host}:{port}"), path.to_owned()),
             Some(proxy) => {
                 if let Some(login) = &proxy.login {
@@ -115,24 +115,21 @@ impl Template {
             }
         };
         let target = target.parse().map_err(|_| bad_url())?;
-        Ok(Self { dialled, target, url: url.to_owned(), headers, auth: None, tls: None })
+        let way = Way { endpoint, proxy: proxy.filter(|_| https).cloned(), tls: None };
+        Ok(Self { way, target, url: url.to_owned(), headers, auth: None })
     }
 
     /// The same, with `tls` if the URL asks for it.
     #[must_use]
-    pub fn with_tls(self, tls: Option<ClientTls>) -> Self {
-        let tls = tls.filter(|_| self.url.starts_with("https://"));
-        Self { tls, ..self }
+    pub fn with_tls(mut self, tls: Option<ClientTls>) -> Self {
+        self.way.tls = tls.filter(|_| self.url.starts_with("https://"));
+        self
     }
 
     /// The same, with what `auth` sets on each call.
     #[must_use]
     pub fn with_auth(self, auth: Option<ClientAuth>) -> Self {
         Self { auth, ..self }
-    }
-
-    fn door(&self) -> Door {
-        (self.dialled.clone(), self.tls.clone())
     }
 
     fn request(&self, out: &Outgoing) -> Result<Request<Full<Bytes>>, Status> {
@@ -148,8 +145,6 @@ impl Template {
     }
 }
 
-/// What is dialled, and how.
-type Door = (String, Option<ClientTls>);
 type Http = http1::Connection<TokioIo<Stream>, Full<Bytes>>;
 type Head = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>>>>;
 type Opening = Pin<Box<dyn Future<Output = Result<Line, Lost>>>>;
@@ -211,7 +206,7 @@ impl Pool {
         turn: usize,
         connect_timeout: Duration,
     ) -> Result<Self, Lost> {
-        let first = Line::open(template.door(), turn, connect_timeout).await?;
+        let first = Line::open(template.way.clone(), turn, connect_timeout).await?;
         Ok(Self {
             template,
             keep,
@@ -334,8 +329,8 @@ impl Pool {
             && self.lines.len() + self.opening.len() < most
         {
             self.turn += 1;
-            let (door, turn) = (self.template.door(), self.turn);
-            self.opening.push(Box::pin(Line::open(door, turn, self.connect_timeout)));
+            let (way, turn) = (self.template.way.clone(), self.turn);
+            self.opening.push(Box::pin(Line::open(way, turn, self.connect_timeout)));
         }
         self.opening.len() > before
     }
@@ -384,10 +379,10 @@ impl Pool {
 }
 
 impl Line {
-    async fn open((address, tls): Door, turn: usize, timeout: Duration) -> Result<Self, Lost> {
+    async fn open(way: Way, turn: usize, timeout: Duration) -> Result<Self, Lost> {
         let late = || io::Error::new(io::ErrorKind::TimedOut, "i/o timeout");
         let greet = async {
-            let stream = dial::dial(&address, turn, timeout, tls.as_ref()).await?;
+            let stream = way.open(turn, timeout).await?;
             let (send, http) = http1::Builder::new()
                 .max_buf_size(HEAD_BYTES_MAX)
                 .handshake(TokioIo::new(stream.clone()))

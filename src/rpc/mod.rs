@@ -21,6 +21,7 @@ mod pulse;
 pub mod secret;
 pub mod service;
 pub mod status;
+pub mod way;
 mod welcome;
 
 pub use codec::Codec;

@@ -16,6 +16,8 @@ use crate::rpc::grpc_client::{self, BadHeader, Connection, Event, Outgoing};
 use crate::rpc::http_client::{self, Pool};
 use crate::rpc::lost::Lost;
 use crate::rpc::options::Keep;
+use crate::rpc::proxy::{self, Proxy};
+use crate::rpc::way::Way;
 use crate::rpc::{Code, Codec, Status};
 use crate::time::Instant;
 
@@ -26,8 +28,7 @@ const USER_AGENT: &str = concat!("tracemill/", env!("CARGO_PKG_VERSION"), " (lin
 #[derive(Clone, Debug)]
 pub(super) enum Caller {
     Grpc {
-        endpoint: String,
-        tls: Option<ClientTls>,
+        way: Way,
         template: grpc_client::Template,
         keepalive: Option<(Duration, Duration, bool)>,
     },
@@ -63,7 +64,9 @@ impl Caller {
                     options.keepalive.map(|k| (k.time, k.timeout, k.permit_without_stream));
                 // As in grpc-go, the certificate must have the name that the authority has.
                 let tls = tls.map(|tls| tls.named(dial::host(&authority)));
-                Ok(Self::Grpc { endpoint: target.endpoint.clone(), tls, template, keepalive })
+                let endpoint = target.endpoint.clone();
+                let way = Way { proxy: proxy_before(&endpoint), endpoint, tls };
+                Ok(Self::Grpc { way, template, keepalive })
             }
             Protocol::Http(http) => {
                 let common = http_client::Common {
@@ -87,9 +90,8 @@ impl Caller {
     /// Connects; of several addresses the `turn`-th is tried first.
     pub(super) async fn open(self, turn: usize, timeout: Duration) -> Result<Client, Lost> {
         match self {
-            Self::Grpc { endpoint, tls, template, keepalive } => {
-                let tls = tls.as_ref();
-                let opening = Connection::open(&endpoint, turn, timeout, tls, template, keepalive);
+            Self::Grpc { way, template, keepalive } => {
+                let opening = Connection::open(&way, turn, timeout, template, keepalive);
                 Ok(Client::Grpc(Box::new(opening.await?)))
             }
             Self::Http { template, keep } => {
@@ -97,6 +99,14 @@ impl Caller {
             }
         }
     }
+}
+
+/// The proxy that the environment has for `endpoint`. As in grpc-go, TLS or not, that of https.
+fn proxy_before(endpoint: &str) -> Option<Proxy> {
+    if endpoint.starts_with("unix:") {
+        return None;
+    }
+    proxy::of_process(&format!("https://{endpoint}").parse().ok()?)
 }
 
 /// `:scheme` and `:authority`, as grpc-go chooses them.

@@ -19,12 +19,18 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `tracemill --config` with this text.
     pub(crate) fn spawn(yaml: &str) -> Self {
+        Self::spawn_with(yaml, &[])
+    }
+
+    /// The same, in this environment.
+    fn spawn_with(yaml: &str, environment: &[(&str, &str)]) -> Self {
         let files = tempfile::tempdir().unwrap();
         let path = files.path().join("config.yaml");
         std::fs::File::create(&path).unwrap().write_all(yaml.as_bytes()).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_tracemill"))
             .arg("--config")
             .arg(&path)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -41,7 +47,12 @@ impl Process {
 
     /// Starts it and waits until it says that it is ready.
     pub(crate) async fn start(yaml: &str) -> Self {
-        let mut process = Self::spawn(yaml);
+        Self::start_with(yaml, &[]).await
+    }
+
+    /// The same, in this environment.
+    pub(crate) async fn start_with(yaml: &str, environment: &[(&str, &str)]) -> Self {
+        let mut process = Self::spawn_with(yaml, environment);
         until("the router is ready", || {
             let ended = process.child.try_wait().unwrap();
             assert!(ended.is_none(), "it ended: {ended:?}\n{}\n{yaml}", process.log());

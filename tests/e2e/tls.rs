@@ -27,13 +27,13 @@ use super::{run, settle, until};
 const ENGINE: &str = "{cores: 1, pin: false, spin: 0s, memory_limit_mib: 200}";
 
 /// An authority, and files of certificates that it signed.
-struct Pki {
+pub(crate) struct Pki {
     dir: tempfile::TempDir,
     authority: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Pki {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -70,12 +70,12 @@ impl Pki {
     }
 
     /// A client's or server's own certificate.
-    fn own(&self, name: &str) -> String {
+    pub(crate) fn own(&self, name: &str) -> String {
         let cert = self.file("cert_file", &format!("{name}.crt"));
         format!("{cert}, {}", self.file("key_file", &format!("{name}.key")))
     }
 
-    fn ca(&self) -> String {
+    pub(crate) fn ca(&self) -> String {
         self.file("ca_file", "ca.crt")
     }
 

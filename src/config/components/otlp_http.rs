@@ -37,10 +37,6 @@ pub fn read(b: &mut Block<'_>, signals: &[Signal], merge: &MergeOptions) -> Expo
     let headers = grpc_client::headers(b);
     let keep = keep(b);
     let proxy = proxy(b);
-    if https && proxy.is_some() {
-        let what = "a proxy before https:// is not in this release";
-        b.refuse_at("proxy_url", what, "leave proxy_url out");
-    }
     let Sending { queue, merge, partition } = queue::read(b, Absent::On, merge);
     let retry = retry::read(b, true, false);
     without_effect(b);
