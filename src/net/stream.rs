@@ -37,6 +37,8 @@ const GATHER_BYTES_MAX: usize = 1 << 20;
 const GATHER_BYTES_KEPT: usize = 4 << 10;
 /// Gather buffers that a core keeps for later.
 const GATHER_SPARE_MAX: usize = 4;
+/// Bytes handed on between two looks at the turn: they may be two thousand frames.
+const PIECE_BYTES_MAX: usize = 16 << 10;
 /// How often a peer is read from that nobody listens to any more.
 const HANG_UP_READS_MAX: usize = 16;
 
@@ -257,7 +259,7 @@ impl Inner {
             }
         }
         if let Some(mut unread) = self.unread.take() {
-            let n = to.remaining().min(unread.end - unread.start);
+            let n = to.remaining().min(unread.end - unread.start).min(PIECE_BYTES_MAX);
             to.put_slice(&unread.buffer.bytes()[unread.start..unread.start + n]);
             unread.start += n;
             if unread.start < unread.end {

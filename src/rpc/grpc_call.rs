@@ -186,7 +186,7 @@ async fn read<S>(
         }
         (true, codec) => {
             let content = codec.inflate_in_turns(&message, bytes_max).await;
-            content.map(Bytes::from).map_err(|e| not_inflated(e, bytes_max))?
+            content.map(Bytes::from).map_err(|e| not_inflated(codec, e, bytes_max))?
         }
     };
     Ok((message, arriving.charge.take()))
@@ -198,7 +198,7 @@ pub(super) fn busy() -> Status {
 }
 
 /// What grpc-go says of such a message.
-pub(super) fn not_inflated(e: codec::Error, bytes_max: usize) -> Status {
+pub(super) fn not_inflated(codec: Codec, e: codec::Error, bytes_max: usize) -> Status {
     match e {
         codec::Error::TooLarge => {
             let text =
@@ -206,7 +206,8 @@ pub(super) fn not_inflated(e: codec::Error, bytes_max: usize) -> Status {
             Status::new(Code::ResourceExhausted, text)
         }
         codec::Error::Corrupt => {
-            let text = format!("grpc: failed to decompress the received message: {e}");
+            let name = codec.grpc_name().unwrap_or_default();
+            let text = format!("grpc: failed to decompress the received message: {e}, {name}");
             Status::new(Code::Internal, text)
         }
     }

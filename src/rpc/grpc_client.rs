@@ -439,7 +439,7 @@ impl ReplyBody {
             false => Ok(bytes),
             true => {
                 let reply = self.codec.inflate(&bytes, REPLY_BYTES_MAX);
-                reply.map(Bytes::from).map_err(|e| not_inflated(e, REPLY_BYTES_MAX))
+                reply.map(Bytes::from).map_err(|e| not_inflated(self.codec, e, REPLY_BYTES_MAX))
             }
         }
     }

@@ -84,7 +84,10 @@ async fn arrive<S>(
     let inflated = codec.inflate_in_turns(&message, bytes_max).await;
     let message = inflated.map_err(|e| match e {
         codec::Error::TooLarge => too_large(),
-        codec::Error::Corrupt => Status::new(Code::InvalidArgument, e.to_string()),
+        codec::Error::Corrupt => {
+            let text = format!("{e}, {}", codec.http_name().unwrap_or_default());
+            Status::new(Code::InvalidArgument, text)
+        }
     })?;
     // What came in is gone; what it became stays as long as the call.
     if !charge(server, &mut held, message.len()) {

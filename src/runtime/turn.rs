@@ -21,7 +21,7 @@ use crate::time::Instant;
 /// Work after which a task stands in line. A request of a usual size takes a tenth of that.
 const TURN: Duration = Duration::from_micros(500);
 /// The same, beside tasks that have not stood in line for [`COMPANY`].
-const TURN_SHORT: Duration = Duration::from_micros(200);
+const TURN_SHORT: Duration = Duration::from_micros(120);
 /// How long a task counts that asked for little, or for much.
 const COMPANY: Duration = Duration::from_millis(100);
 /// How long work is remembered that was less than a turn.
@@ -202,9 +202,9 @@ mod tests {
     fn turns_are_short_beside_somebody_who_asks_for_little() {
         let mut budget = Budget::default();
         assert!(budget.is_modest(at(0)), "who is new has not asked for much");
-        assert_eq!(budget.begin(at(0), at(0)), at(200));
+        assert_eq!(budget.begin(at(0), at(0)), at(120));
         assert!(budget.end(at(200)) && !budget.is_modest(at(300)));
-        assert_eq!(budget.begin(at(99_000), at(0)), at(99_200), "seen a moment ago");
+        assert_eq!(budget.begin(at(99_000), at(0)), at(99_120), "seen a moment ago");
         assert!(!budget.end(at(99_100)));
         assert_eq!(budget.begin(at(110_000), at(0)), at(110_500), "not seen any more");
         assert!(!budget.end(at(110_100)) && budget.is_modest(at(110_100)));
