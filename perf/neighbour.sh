@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What a well-behaved client of a router feels while others misbehave in the same process and on
 # the same core: the p99 of its small requests over gRPC and over HTTP/1.1, alone and beside each
-# kind of abuse in turn. Loopback only, ends by itself in five minutes. Needs root, for priorities:
+# kind of abuse in turn. Loopback only, ends by itself in six minutes. Needs root, for priorities:
 # the well-behaved client and the backends share a CPU with the abuse and must not wait for it.
 #
 #   perf/neighbour.sh [DIR [WORD...]]   writes DIR/{summary.txt,raw.csv,env.txt}; default
