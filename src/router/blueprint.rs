@@ -13,7 +13,7 @@ use crate::config::plan::{ExporterKind, LoadBalancing, Pipeline};
 use crate::otlp::Signal;
 use crate::otlp::edit::Edits;
 use crate::route::Ring;
-use crate::rpc::proxy;
+use crate::rpc::way;
 use crate::runtime::gate::Gate;
 use crate::runtime::lease::{Limit, Purse};
 use crate::sample::policy::Limiters;
@@ -195,7 +195,7 @@ fn through_proxies(options: &mut upstream::Options, endpoints: &[String; 3]) {
     let Protocol::Http(http) = &mut options.protocol else { return };
     for (url, chosen) in endpoints.iter().zip(&mut http.proxies) {
         let (None, Ok(uri)) = (&chosen, url.parse()) else { continue };
-        *chosen = proxy::of_process(&uri);
+        *chosen = way::proxy_of_process(&uri);
     }
 }
 

@@ -1,5 +1,5 @@
 //! Which HTTP proxy stands before a URL: the user's own, or that of the environment, as Go's
-//! clients have it.
+//! clients have it. Pure.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -46,20 +46,10 @@ fn basic(login: &str) -> HeaderValue {
     value
 }
 
-/// The proxy that this process was started with for `url`; one that cannot be used is told to the
-/// log and left out.
-#[must_use]
-pub fn of_process(url: &Uri) -> Option<Proxy> {
-    let named = of_environment(url, &|name| std::env::var(name).ok())?;
-    let proxy = Proxy::parse(&named);
-    let tell =
-        |what| tracing::error!("The proxy of the environment is not used for {url}: it {what}.");
-    proxy.map_err(tell).ok()
-}
-
 /// The proxy that the environment has for `url`: `HTTPS_PROXY` or `HTTP_PROXY` by its scheme, in
 /// either case, unless `NO_PROXY` names its host. Loopback is never proxied.
-fn of_environment(url: &Uri, variable: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+#[must_use]
+pub fn of_environment(url: &Uri, variable: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let either = |upper: &str| {
         variable(upper)
             .filter(|v| !v.is_empty())

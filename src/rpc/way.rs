@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{HOST, PROXY_AUTHORIZATION, USER_AGENT};
-use http::{HeaderValue, Method, Request};
+use http::{HeaderValue, Method, Request, Uri};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
 use super::lost::Lost;
-use super::proxy::Proxy;
+use super::proxy::{self, Proxy};
 use crate::net::tls::{self, ClientTls};
 use crate::net::{Stream, dial};
 
@@ -52,6 +52,17 @@ impl Way {
             None => Ok(stream),
         }
     }
+}
+
+/// The proxy that this process was started with for `url`; one that cannot be used is told to the
+/// log and left out.
+#[must_use]
+pub fn proxy_of_process(url: &Uri) -> Option<Proxy> {
+    let named = proxy::of_environment(url, &|name| std::env::var(name).ok())?;
+    let proxy = Proxy::parse(&named);
+    let tell =
+        |what| tracing::error!("The proxy of the environment is not used for {url}: it {what}.");
+    proxy.map_err(tell).ok()
 }
 
 /// Asks `proxy`, at the other end of `stream`, for a tunnel to `endpoint`.

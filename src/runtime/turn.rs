@@ -4,9 +4,9 @@
 //! between two of them the core looks at its sockets and serves everybody who is not in line. So
 //! whoever asks for little waits for one turn of another, however many others ask for much.
 //!
-//! What a task has worked is counted over [`MEMORY`]: two requests in that time are not much, a peer
-//! that floods is found out however small its pieces are. Long turns make large writes, which are
-//! cheap; where somebody asks for little, turns are short.
+//! What a task has worked is counted over [`MEMORY`]: two requests in that time are not much, a
+//! peer that floods is found out however small its pieces are. Long turns make large writes, which
+//! are cheap; where somebody asks for little, turns are short.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -113,7 +113,7 @@ struct Budget {
 }
 
 impl Budget {
-    /// A poll begins, and somebody who asks for little was last seen at `modest`; when the turn ends.
+    /// A poll begins, and who asks for little was last seen at `modest`. When the turn ends.
     fn begin(&mut self, now: Instant, modest: Instant) -> Instant {
         if now >= self.since + MEMORY {
             (self.since, self.worked) = (now, Duration::ZERO);

@@ -16,8 +16,8 @@ use crate::rpc::grpc_client::{self, BadHeader, Connection, Event, Outgoing};
 use crate::rpc::http_client::{self, Pool};
 use crate::rpc::lost::Lost;
 use crate::rpc::options::Keep;
-use crate::rpc::proxy::{self, Proxy};
-use crate::rpc::way::Way;
+use crate::rpc::proxy::Proxy;
+use crate::rpc::way::{self, Way};
 use crate::rpc::{Code, Codec, Status};
 use crate::time::Instant;
 
@@ -106,7 +106,7 @@ fn proxy_before(endpoint: &str) -> Option<Proxy> {
     if endpoint.starts_with("unix:") {
         return None;
     }
-    proxy::of_process(&format!("https://{endpoint}").parse().ok()?)
+    way::proxy_of_process(&format!("https://{endpoint}").parse().ok()?)
 }
 
 /// `:scheme` and `:authority`, as grpc-go chooses them.

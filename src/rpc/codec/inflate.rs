@@ -189,10 +189,6 @@ fn gunzip(message: &[u8], bytes_max: usize) -> Result<Inflation<'_>, Error> {
     let trailer = message.last_chunk::<8>().ok_or(Error::Corrupt)?;
     let [c0, c1, c2, c3, s0, s1, s2, s3] = *trailer;
     let size = u32::from_le_bytes([s0, s1, s2, s3]) as usize;
-    // True or not, it would be refused.
-    if size > bytes_max && bytes_max / DEFLATE_RATIO_MAX <= message.len() {
-        return Err(Error::TooLarge);
-    }
     if size <= bytes_max && is_likely(size, message) && size / DEFLATE_RATIO_MAX <= message.len() {
         let mut out = vec![0; size];
         let done = with(|c| c.deflate.gzip_decompress(message, &mut out));
