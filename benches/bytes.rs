@@ -192,7 +192,14 @@ fn span() -> Vec<u8> {
 
 fn conditions(effort: &Effort) {
     let span = span();
-    let scene = Scene { resource: &[], scope: &[], span: &span, event: None, now_unix_nanos: 1 };
+    let scene = Scene {
+        resource: &[],
+        scope: &[],
+        span: &span,
+        event: None,
+        now_unix_nanos: 1,
+        noted: None,
+    };
     println!("conditions of a span of {} bytes: ns, outcome", span.len());
     for text in [
         "name == \"GET /api/v1/orders\"",

@@ -13,7 +13,9 @@ use std::path::Path;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
 use serde_json::Value;
-use tracemill::sample::ottl::{Condition, EvalError, List, Scene};
+use tracemill::otlp::span::{self, Wanted};
+use tracemill::otlp::wire::Extent;
+use tracemill::sample::ottl::{Condition, EvalError, List, Noted, Scene};
 use tracemill::sample::pattern::Pattern;
 
 /// The time at which conditions are asked: long after all spans.
@@ -42,17 +44,36 @@ impl Probe {
             span: &self.span,
             event: event.map(Vec::as_slice),
             now_unix_nanos: NOW_UNIX_NANOS,
+            noted: None,
         }
     }
 
     /// One outcome per span, or one per event.
     fn outcomes(&self, condition: &Condition, list: List) -> Vec<Result<bool, EvalError>> {
+        self.outcomes_with(condition, list, None)
+    }
+
+    fn outcomes_with(
+        &self,
+        condition: &Condition,
+        list: List,
+        noted: Option<Noted<'_>>,
+    ) -> Vec<Result<bool, EvalError>> {
+        let eval = |event| condition.eval(&Scene { noted, ..self.scene(event) });
         match list {
-            List::Span => vec![condition.eval(&self.scene(None))],
-            List::SpanEvent => {
-                self.events.iter().map(|event| condition.eval(&self.scene(Some(event)))).collect()
-            }
+            List::Span => vec![eval(None)],
+            List::SpanEvent => self.events.iter().map(|event| eval(Some(event))).collect(),
         }
+    }
+
+    /// The same where the walk over the span has noted what is wanted, as on arrival.
+    fn outcomes_noted(&self, text: &str, list: List) -> Vec<Result<bool, EvalError>> {
+        let (mut wanted, mut found) = (Wanted::default(), Vec::new());
+        let condition = Condition::compile_with(text, list, Some(&mut wanted)).unwrap();
+        let whole = Extent { start: 0, end: u32::try_from(self.span.len()).unwrap() };
+        let facts = span::read(&self.span, whole, &wanted, &mut found).unwrap();
+        let noted = Noted { body: &self.span, facts: &facts, found: &found };
+        self.outcomes_with(&condition, list, Some(noted))
     }
 }
 
@@ -92,6 +113,10 @@ fn conditions_have_the_outcomes_that_the_collector_recorded() {
         let (condition, list) =
             (case["condition"].as_str().unwrap(), list(case["list"].as_str().unwrap()));
         let got = Condition::compile(condition, list).map(|compiled| {
+            for probe in &probes {
+                let noted = probe.outcomes_noted(condition, list);
+                assert_eq!(noted, probe.outcomes(&compiled, list), "noted: {condition}");
+            }
             let outcomes = probes.iter().flat_map(|probe| probe.outcomes(&compiled, list));
             let letter = |outcome| match outcome {
                 Ok(true) => 't',

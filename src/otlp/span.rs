@@ -94,13 +94,13 @@ pub fn read(
     let first = found.len();
     let mut facts = Facts { is_root: true, ..Facts::default() };
     let mut reader = Reader::new(body, span);
+    let mut note = |content| attribute(body, content, wanted, found, first);
     while let Some(tag) = reader.peek() {
         // Fields below 16 with their own wire type, which is all that SDKs write but for flags.
         match tag {
             0x4a => {
                 reader.advance(1)?;
-                let content = reader.content()?;
-                attribute(body, content, wanted, found, first)?;
+                note(reader.content()?)?;
             }
             0x0a => {
                 reader.advance(1)?;
@@ -138,7 +138,7 @@ pub fn read(
                 reader.advance(1)?;
                 facts.status = code(check::status(body, reader.content()?)?);
             }
-            _ => rare(&mut reader, body, &mut facts)?,
+            _ => rare(&mut reader, body, &mut facts, &mut note)?,
         }
     }
     facts.found = (position(first), position(found.len()));
@@ -176,7 +176,12 @@ fn attribute(
 
 /// Fields of a span that the fast walk leaves: dropped counts, links, flags, unknown and broken.
 #[cold]
-fn rare(reader: &mut Reader<'_>, body: &[u8], facts: &mut Facts) -> Result<(), Error> {
+fn rare(
+    reader: &mut Reader<'_>,
+    body: &[u8],
+    facts: &mut Facts,
+    note: &mut impl FnMut(Extent) -> Result<(), Error>,
+) -> Result<(), Error> {
     let tag = reader.tag()?;
     let Some((_, name, role)) = super::layout::SPAN.iter().find(|f| f.0 == tag.field) else {
         return reader.skip(tag);
@@ -196,8 +201,16 @@ fn rare(reader: &mut Reader<'_>, body: &[u8], facts: &mut Facts) -> Result<(), E
             facts.flags = body[at..].first_chunk().map_or(0, |b| u32::from_le_bytes(*b));
             Ok(())
         }
+        // From here on known fields with a padded tag, which are read like the others.
+        (7 | 8, I64) => {
+            let at = reader.pos() as usize;
+            reader.advance(8)?;
+            let time = body[at..].first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
+            *(if tag.field == 7 { &mut facts.start } else { &mut facts.end }) = time;
+            Ok(())
+        }
         (_, VARINT | I64) => reader.skip(tag),
-        // A known field with a padded tag: judged like the others, but for what it holds.
+        (9, _) => note(reader.content()?),
         _ => padded(reader, body, tag.field, facts),
     }
 }
@@ -220,7 +233,6 @@ fn padded(
             facts.is_root = content.of(body).iter().all(|b| *b == 0);
             check::id(content, 8)
         }
-        9 => entry(body, content).map(drop),
         11 => check::event(body, content),
         15 => {
             facts.status = code(check::status(body, content)?);
@@ -250,3 +262,38 @@ pub fn content(body: &[u8], field: Extent) -> Extent {
 /// A span without one has the id of zeros, as in the
 /// collector.
 pub const NO_TRACE_ID: [u8; 16] = [0; 16];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `start`, `end` and an attribute, with tags of one byte or padded to two.
+    fn span(padded: bool) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut field = |tag: u8, content: &[u8]| {
+            match padded {
+                true => out.extend([tag | 0x80, 0]),
+                false => out.push(tag),
+            }
+            out.extend(content);
+        };
+        field(0x39, &7_u64.to_le_bytes());
+        field(0x41, &9_u64.to_le_bytes());
+        field(0x4a, b"\x08\x0a\x01k\x12\x03\x0a\x01v");
+        out
+    }
+
+    #[test]
+    fn a_padded_tag_is_noted_like_any_other() {
+        let mut wanted = Wanted::default();
+        let key = wanted.position(b"k");
+        for padded in [false, true] {
+            let (span, mut found) = (span(padded), Vec::new());
+            let whole = Extent { start: 0, end: u32::try_from(span.len()).unwrap() };
+            let facts = read(&span, whole, &wanted, &mut found).unwrap();
+            assert_eq!((facts.start, facts.end), (7, 9), "padded: {padded}");
+            let [of_k] = found[..] else { panic!("{found:?}") };
+            assert_eq!((of_k.key, of_k.value.of(&span)), (key, &b"\x0a\x01v"[..]));
+        }
+    }
+}

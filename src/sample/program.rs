@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::bits::{self, Bit};
 use super::options::{ErrorMode, Options, Policy, Rule};
-use super::ottl::{Condition, List, Scene};
+use super::ottl::{Condition, List, Noted, Scene};
 use super::pattern::Pattern;
 use super::policy::limiter::{Bucket, Window};
 use super::policy::probabilistic::Probabilistic;
@@ -220,6 +220,7 @@ impl Conditions {
             span: subject.span,
             event: None,
             now_unix_nanos: unix_nanos,
+            noted: Some(Noted { body: subject.body, facts: subject.facts, found: subject.found }),
         };
         if self.any(&self.span, &scene, holds) || self.event.is_empty() {
             return;

@@ -210,6 +210,7 @@ pub fn ottl(data: &[u8]) {
             span: message,
             event: (list == List::SpanEvent).then_some(message),
             now_unix_nanos: 1,
+            noted: None,
         };
         assert_eq!(condition.eval(&scene), condition.eval(&scene));
     }

@@ -15,6 +15,7 @@ use super::parse::{Bool, Call, Key as Written, Math, Path, Value};
 use super::path::{self, Source, Target};
 use super::value::{List as Items, Map, Val};
 use super::{List, path::is_context};
+use crate::otlp::span::Wanted;
 
 /// What a condition reads of its scene.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,9 +26,11 @@ pub(super) struct Needs {
     pub(super) now: bool,
 }
 
-pub(super) struct Compiler {
+pub(super) struct Compiler<'w> {
     pub(super) list: List,
     pub(super) needs: Needs,
+    /// Where keys are added that the walk over a span is to note.
+    pub(super) wanted: Option<&'w mut Wanted>,
 }
 
 /// An expression, and whether it is a literal.
@@ -49,7 +52,7 @@ pub(super) fn completed(text: &str, list: List, paths: &BTreeMap<usize, Option<S
     out
 }
 
-impl Compiler {
+impl Compiler<'_> {
     pub(super) fn test(&mut self, tree: &Bool) -> Result<Test, String> {
         match tree {
             Bool::Literal(outcome) => Ok(Test::Literal(*outcome)),
@@ -164,6 +167,12 @@ impl Compiler {
                 | Target::KeyedNil
                 | Target::EventIndex
         );
+        let target = match (target, keys.first(), &mut self.wanted) {
+            (Target::Attributes(Source::Span), Some(Key::Str(key)), Some(wanted)) => {
+                Target::Wanted(wanted.position(key))
+            }
+            _ => target,
+        };
         Ok(Expr::Path(target, keys))
     }
 

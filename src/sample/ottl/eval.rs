@@ -12,6 +12,8 @@ use super::math;
 use super::parse::{Comparison, Operator};
 use super::path::{self, Target};
 use super::value::{List, Map, Val};
+use crate::otlp::span::{Facts, Found};
+use crate::otlp::value::Value;
 use crate::sample::pattern::Pattern;
 
 /// What a condition is judged on. All bytes are contents of messages, without tag and length.
@@ -27,12 +29,33 @@ pub struct Scene<'a> {
     pub event: Option<&'a [u8]>,
     /// The time of day, for `Now()`: nanoseconds since 1970.
     pub now_unix_nanos: u64,
+    /// What was noted of the span when it was checked, if that is known.
+    pub noted: Option<Noted<'a>>,
+}
+
+/// What a walk over a span has noted, so that nobody has to walk again.
+#[derive(Clone, Copy, Debug)]
+pub struct Noted<'a> {
+    /// What the notes point into.
+    pub body: &'a [u8],
+    /// Fields of the span.
+    pub facts: &'a Facts,
+    /// Its attributes that were wanted.
+    pub found: &'a [Found],
+}
+
+impl<'a> Noted<'a> {
+    /// The attribute with the wanted key at `position`.
+    pub(super) fn attribute(&self, position: u16) -> Option<Val<'a>> {
+        let found = self.found.iter().find(|found| found.key == position)?;
+        Some(Value::read(found.value.of(self.body)).into())
+    }
 }
 
 impl Scene<'_> {
     /// One with nothing in it.
     pub(super) const EMPTY: Self =
-        Self { resource: &[], scope: &[], span: &[], event: None, now_unix_nanos: 0 };
+        Self { resource: &[], scope: &[], span: &[], event: None, now_unix_nanos: 0, noted: None };
 }
 
 /// A boolean expression.

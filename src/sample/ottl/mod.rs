@@ -22,8 +22,9 @@ mod trace_state;
 mod value;
 
 pub use error::{CompileError, EvalError};
-pub use eval::Scene;
+pub use eval::{Noted, Scene};
 
+use crate::otlp::span::Wanted;
 use compile::{Compiler, Needs};
 
 /// The longest condition, in bytes.
@@ -64,12 +65,26 @@ impl Condition {
     /// What the collector refuses at its start, in words near its own, and what is not supported
     /// here, by name.
     pub fn compile(text: &str, list: List) -> Result<Self, CompileError> {
+        Self::compile_with(text, list, None)
+    }
+
+    /// The same, and adds the keys of span attributes that it reads to `wanted`: in a scene with
+    /// notes of such a walk they are not searched for again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::compile`].
+    pub fn compile_with(
+        text: &str,
+        list: List,
+        wanted: Option<&mut Wanted>,
+    ) -> Result<Self, CompileError> {
         if text.len() > TEXT_BYTES_MAX {
             let what = format!("condition is longer than {TEXT_BYTES_MAX} bytes");
             return Err(CompileError::grammar(&what));
         }
         let parsed = parse::parse(text)?;
-        let mut compiler = Compiler { list, needs: Needs::default() };
+        let mut compiler = Compiler { list, needs: Needs::default(), wanted };
         let test = compiler.test(&parsed.tree).map_err(|what| {
             CompileError::meaning(&compile::completed(text, list, &parsed.paths), &what)
         })?;

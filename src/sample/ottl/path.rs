@@ -13,6 +13,8 @@ use crate::otlp::value::{Field, Fields};
 pub(super) enum Target {
     /// A map that is looked into by keys, or as a whole.
     Attributes(Source),
+    /// The span's attribute of the first key, and the position of that key among the wanted.
+    Wanted(u16),
     /// A text field.
     Text(Source, u32),
     /// A 32-bit count.
@@ -320,6 +322,17 @@ pub(super) fn read<'a>(
                 }
             }
         }
+        Target::Wanted(position) => {
+            let (key, rest) = keys.split_first().expect("it has a key");
+            let value = match scene.noted {
+                Some(noted) => noted.attribute(position),
+                None => attribute(span, Source::Span.attributes(), &key.text(scene)?),
+            };
+            match value {
+                Some(value) => inside(value, rest, scene)?,
+                None => Val::Nil,
+            }
+        }
         Target::Text(source, field) => text(last_bytes(source.of(scene), field)),
         Target::Count(source, field) => Val::Int(count(last_number(source.of(scene), field))),
         Target::Kind => Val::Int(enum_number(last_number(span, 6))),
@@ -328,34 +341,16 @@ pub(super) fn read<'a>(
         Target::StatusCode => Val::Int(enum_number(status(span).1)),
         Target::StatusMessage => text(status(span).0),
         Target::Status => Val::Status,
-        Target::Nanos(source, field) => {
-            Val::Int(last_number(source.of(scene), field).cast_signed())
-        }
+        Target::Nanos(source, field) => Val::Int(nanos(source, field, scene)),
         Target::Time(source, field) => {
-            let nanos = last_number(source.of(scene), field).cast_signed();
+            let nanos = nanos(source, field, scene);
             Val::Time(Time::utc(i128::from(nanos)))
         }
         Target::TraceId => Val::TraceId(id(span, 1)),
         Target::TraceIdText => Val::text(hex(&id::<16>(span, 1))),
         Target::SpanId(field) => Val::SpanId(id(span, field)),
         Target::SpanIdText(field) => Val::text(hex(&id::<8>(span, field))),
-        Target::TraceState => {
-            let header = last_bytes(span, 3);
-            match keys.first() {
-                None => text(header),
-                Some(key) => match (trace_state::members(header), key) {
-                    (None, _) => Val::Nil,
-                    (Some(members), Key::Str(key)) => {
-                        let member = members.iter().find(|(name, _)| *name == key.as_slice());
-                        text(member.map_or(&[], |(_, value)| value))
-                    }
-                    _ => {
-                        let what = "trace_state indexing type must be a string";
-                        return Err(EvalError::Failed(what));
-                    }
-                },
-            }
-        }
+        Target::TraceState => trace_state(last_bytes(span, 3), keys)?,
         Target::Flags => Val::Int(count(last_number(span, 16))),
         Target::Parts(field) => Val::Parts(span, field),
         Target::Nothing | Target::KeyedNil => match keys.first() {
@@ -368,6 +363,33 @@ pub(super) fn read<'a>(
             return Err(EvalError::Failed("no 'event_index' property has been set"));
         }
     })
+}
+
+/// The header as a whole, or one of its members.
+fn trace_state<'a>(header: &'a [u8], keys: &[Key]) -> Result<Val<'a>, EvalError> {
+    Ok(match keys.first() {
+        None => text(header),
+        Some(key) => match (trace_state::members(header), key) {
+            (None, _) => Val::Nil,
+            (Some(members), Key::Str(key)) => {
+                let member = members.iter().find(|(name, _)| *name == key.as_slice());
+                text(member.map_or(&[], |(_, value)| value))
+            }
+            _ => {
+                let what = "trace_state indexing type must be a string";
+                return Err(EvalError::Failed(what));
+            }
+        },
+    })
+}
+
+fn nanos(source: Source, field: u32, scene: &Scene<'_>) -> i64 {
+    let nanos = match (source, field, scene.noted) {
+        (Source::Span, 7, Some(noted)) => noted.facts.start,
+        (Source::Span, 8, Some(noted)) => noted.facts.end,
+        _ => last_number(source.of(scene), field),
+    };
+    nanos.cast_signed()
 }
 
 /// What lies in an attribute under `keys`.

@@ -213,10 +213,11 @@ impl Program {
                     holds: bit,
                     fails: Bit(bit.0 + 1),
                     error_mode,
-                    span: conditions(&span, List::Span)?,
-                    event: conditions(&event, List::SpanEvent)?,
+                    span: conditions(&span, List::Span, &mut self.wanted)?,
+                    event: conditions(&event, List::SpanEvent, &mut self.wanted)?,
                 };
                 self.conditions.push(conditions);
+                self.keys.resize_with(self.wanted.len(), KeyTests::default);
             }
             Predicate::Failure => {}
         }
@@ -224,6 +225,9 @@ impl Program {
     }
 }
 
-fn conditions(texts: &[String], list: List) -> Result<Vec<Condition>, String> {
-    texts.iter().map(|text| Condition::compile(text, list).map_err(|e| e.to_string())).collect()
+fn conditions(texts: &[String], list: List, wanted: &mut Wanted) -> Result<Vec<Condition>, String> {
+    let mut compile = |text: &String| {
+        Condition::compile_with(text, list, Some(wanted)).map_err(|e| e.to_string())
+    };
+    texts.iter().map(&mut compile).collect()
 }

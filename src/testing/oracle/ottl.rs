@@ -28,6 +28,7 @@ pub fn compiled() -> Ottl {
                         span: &bytes,
                         event: None,
                         now_unix_nanos: 0,
+                        noted: None,
                     };
                     if known.any(span, List::Span, mode, &scene)? {
                         return Ok(true);
