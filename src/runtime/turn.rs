@@ -4,9 +4,9 @@
 //! between two of them the core looks at its sockets and serves everybody who is not in line. So
 //! whoever asks for little waits for one turn of another, however many others ask for much.
 //!
-//! What a task has worked is counted over [`MEMORY`]: two requests in that time are not much, a
-//! peer that floods is found out however small its pieces are. Long turns make large writes, which
-//! are cheap; where somebody asks for little, turns are short.
+//! What a task has worked is counted over five milliseconds: two requests in that time are not
+//! much, a peer that floods is found out however small its pieces are. Long turns make large
+//! writes, which are cheap; where somebody asks for little, turns are short.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
