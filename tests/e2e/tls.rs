@@ -157,6 +157,18 @@ async fn inner(backend: &Backend, tls: &str) -> Process {
     Process::start(&config(&receiver, &backend.endpoint(), "insecure: true")).await
 }
 
+/// The same, with TLS before its HTTP receiver.
+pub(crate) async fn inner_https(backend: &Backend, tls: &str) -> Process {
+    backend.start().await;
+    let store = format!(
+        "  otlp_grpc: {{endpoint: \"{}\", compression: none, tls: {{insecure: true}}}}",
+        backend.endpoint()
+    );
+    let http = "http: {endpoint: \"127.0.0.1:0\"";
+    let yaml = yaml(&store, &[("traces", "otlp_grpc")], ENGINE);
+    Process::start(&yaml.replace(http, &format!("{http}, tls: {{{tls}}}"))).await
+}
+
 #[test]
 fn spans_cross_two_routers_over_mutual_tls() {
     run(async {
@@ -178,16 +190,8 @@ fn spans_cross_two_routers_over_mutual_tls() {
 fn spans_cross_two_routers_over_https() {
     run(async {
         let (pki, backend) = (Pki::new(), Backend::new(None).await);
-        backend.start().await;
         let tls = format!("{}, {}", pki.own("server"), pki.file("client_ca_file", "ca.crt"));
-        let store = format!(
-            "  otlp_grpc: {{endpoint: \"{}\", compression: none, tls: {{insecure: true}}}}",
-            backend.endpoint()
-        );
-        let inner = yaml(&store, &[("traces", "otlp_grpc")], ENGINE);
-        let http = "http: {endpoint: \"127.0.0.1:0\"";
-        let inner = inner.replace(http, &format!("{http}, tls: {{{tls}}}"));
-        let inner = Process::start(&inner).await;
+        let inner = inner_https(&backend, &tls).await;
         let url = format!("https://{}", inner.address("Starting HTTP server"));
         let tls = format!("{}, {}", pki.ca(), pki.own("client"));
         let exporter =
@@ -206,15 +210,7 @@ fn spans_cross_two_routers_over_https() {
 fn the_http_port_speaks_http_2_where_tls_has_agreed_on_it() {
     run(async {
         let (pki, backend) = (Pki::new(), Backend::new(None).await);
-        backend.start().await;
-        let store = format!(
-            "  otlp_grpc: {{endpoint: \"{}\", compression: none, tls: {{insecure: true}}}}",
-            backend.endpoint()
-        );
-        let http = "http: {endpoint: \"127.0.0.1:0\"";
-        let yaml = yaml(&store, &[("traces", "otlp_grpc")], ENGINE);
-        let yaml = yaml.replace(http, &format!("{http}, tls: {{{}}}", pki.own("server")));
-        let process = Process::start(&yaml).await;
+        let process = inner_https(&backend, &pki.own("server")).await;
         let tcp = TcpStream::connect(process.address("Starting HTTP server")).await.unwrap();
         let connector = pki.connector(None, rustls::ALL_VERSIONS);
         let name = ServerName::try_from("localhost").unwrap();

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::backend::Backend;
 use super::client::{Client, Export, TRACES, frame, request};
 use super::process::Process;
-use super::tls::Pki;
+use super::tls::{Pki, inner_https};
 use super::world::yaml;
 use super::{run, until};
 
@@ -80,15 +80,7 @@ async fn send(outer: &Process) -> usize {
 fn https_goes_through_a_tunnel() {
     run(async {
         let (pki, backend) = (Pki::new(), Backend::new(None).await);
-        backend.start().await;
-        let store = format!(
-            "  otlp_grpc: {{endpoint: \"{}\", compression: none, tls: {{insecure: true}}}}",
-            backend.endpoint()
-        );
-        let http = "http: {endpoint: \"127.0.0.1:0\"";
-        let inner = yaml(&store, &[("traces", "otlp_grpc")], ENGINE);
-        let inner = inner.replace(http, &format!("{http}, tls: {{{}}}", pki.own("server")));
-        let inner = Process::start(&inner).await;
+        let inner = inner_https(&backend, &pki.own("server")).await;
         let proxy = Proxy::start(inner.address("Starting HTTP server")).await;
         let exporter = format!(
             "  otlp_http:
