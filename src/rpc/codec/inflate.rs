@@ -61,13 +61,11 @@ impl Codec {
     /// # Errors
     /// If it is larger or corrupt.
     pub fn inflate(self, message: &[u8], bytes_max: usize) -> Result<Vec<u8>, Error> {
-        match self.begin(message, bytes_max)? {
-            Inflation::Done(content) => Ok(content),
-            Inflation::Slices(mut slices) => loop {
-                if let Some(content) = slices.step()? {
-                    return Ok(content);
-                }
-            },
+        let mut inflation = self.begin(message, bytes_max)?;
+        loop {
+            if let Some(content) = inflation.step()? {
+                return Ok(content);
+            }
         }
     }
 
@@ -81,26 +79,24 @@ impl Codec {
         bytes_max: usize,
     ) -> Result<Vec<u8>, Error> {
         turn::pause().await;
-        match self.begin(message, bytes_max)? {
-            Inflation::Done(content) => Ok(content),
-            Inflation::Slices(mut slices) => loop {
-                if let Some(content) = slices.step()? {
-                    return Ok(content);
-                }
-                turn::pause().await;
-            },
+        let mut inflation = self.begin(message, bytes_max)?;
+        loop {
+            if let Some(content) = inflation.step()? {
+                return Ok(content);
+            }
+            turn::pause().await;
         }
     }
 
     fn begin(self, message: &[u8], bytes_max: usize) -> Result<Inflation<'_>, Error> {
         match self {
             Self::None if message.len() > bytes_max => Err(Error::TooLarge),
-            Self::None => Ok(Inflation::Done(message.to_vec())),
+            Self::None => Ok(Inflation::done(message.to_vec())),
             Self::Gzip => gunzip(message, bytes_max),
             Self::Zlib | Self::Deflate => unzlib(message, bytes_max),
             Self::Zstd => unzstd(message, bytes_max),
             Self::SnappyBlock if !message.starts_with(SNAPPY_FRAMES) => {
-                unsnappy_block(message, bytes_max).map(Inflation::Done)
+                unsnappy_block(message, bytes_max).map(Inflation::done)
             }
             Self::Snappy | Self::SnappyBlock => {
                 Ok(Inflation::of(snap::read::FrameDecoder::new(message), message, bytes_max))
@@ -112,29 +108,9 @@ impl Codec {
     }
 }
 
-enum Inflation<'m> {
-    Done(Vec<u8>),
-    Slices(Slices<'m>),
-}
-
-impl<'m> Inflation<'m> {
-    fn of(decoder: impl Read + 'm, message: &[u8], bytes_max: usize) -> Self {
-        let likely = message.len().saturating_mul(STREAM_RATIO_GUESS).min(bytes_max);
-        let next = Vec::with_capacity(likely.min(SLICE_BYTES));
-        Self::Slices(Slices {
-            decoder: Box::new(decoder),
-            bytes_max,
-            next,
-            done: VecDeque::new(),
-            bytes: 0,
-            content: None,
-        })
-    }
-}
-
 /// A message that is being inflated, and then put together. A vector that grew to megabytes would
 /// be copied whole, in one piece, each time.
-struct Slices<'m> {
+struct Inflation<'m> {
     decoder: Box<dyn Read + 'm>,
     bytes_max: usize,
     next: Vec<u8>,
@@ -145,7 +121,20 @@ struct Slices<'m> {
     content: Option<Vec<u8>>,
 }
 
-impl Slices<'_> {
+impl<'m> Inflation<'m> {
+    /// By `decoder`, in slices.
+    fn of(decoder: impl Read + 'm, message: &[u8], bytes_max: usize) -> Self {
+        let likely = message.len().saturating_mul(STREAM_RATIO_GUESS).min(bytes_max);
+        let next = Vec::with_capacity(likely.min(SLICE_BYTES));
+        let (decoder, done) = (Box::new(decoder), VecDeque::new());
+        Self { decoder, bytes_max, next, done, bytes: 0, content: None }
+    }
+
+    /// One that was done in one piece.
+    fn done(content: Vec<u8>) -> Self {
+        Self { content: Some(content), ..Self::of(std::io::empty(), &[], 0) }
+    }
+
     /// A slice more; the content after the last.
     fn step(&mut self) -> Result<Option<Vec<u8>>, Error> {
         let Some(content) = &mut self.content else { return self.inflate() };
@@ -193,7 +182,7 @@ fn gunzip(message: &[u8], bytes_max: usize) -> Result<Inflation<'_>, Error> {
         let mut out = vec![0; size];
         let done = with(|c| c.deflate.gzip_decompress(message, &mut out));
         if done == Ok(size) && crc32fast::hash(&out) == u32::from_le_bytes([c0, c1, c2, c3]) {
-            return Ok(Inflation::Done(out));
+            return Ok(Inflation::done(out));
         }
     }
     Ok(Inflation::of(flate2::read::MultiGzDecoder::new(message), message, bytes_max))
@@ -212,7 +201,7 @@ fn unzlib(message: &[u8], bytes_max: usize) -> Result<Inflation<'_>, Error> {
                 let ratio = size / message.len().max(1) + 2;
                 with(|c| c.zlib_ratio = ratio.clamp(DEFLATE_RATIO_GUESS, RATIO_LIKELY));
                 out.truncate(size);
-                return Ok(Inflation::Done(out));
+                return Ok(Inflation::done(out));
             }
             Err(DecompressionError::BadData) => return Err(Error::Corrupt),
             Err(DecompressionError::InsufficientSpace) if room == bytes_max => {
@@ -230,7 +219,7 @@ fn unzlib(message: &[u8], bytes_max: usize) -> Result<Inflation<'_>, Error> {
 fn unzstd(message: &[u8], bytes_max: usize) -> Result<Inflation<'_>, Error> {
     // No frame at all is an empty stream.
     if message.is_empty() {
-        return Ok(Inflation::Done(Vec::new()));
+        return Ok(Inflation::done(Vec::new()));
     }
     let size = zstd::zstd_safe::get_frame_content_size(message).map_err(|_| Error::Corrupt)?;
     if let Some(size) = size.and_then(|s| usize::try_from(s).ok()) {
@@ -240,7 +229,7 @@ fn unzstd(message: &[u8], bytes_max: usize) -> Result<Inflation<'_>, Error> {
         if is_likely(size, message)
             && let Ok(out) = with(|c| c.zstd.decompress(message, size))
         {
-            return Ok(Inflation::Done(out));
+            return Ok(Inflation::done(out));
         }
     }
     let mut decoder =
