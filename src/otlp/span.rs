@@ -128,8 +128,14 @@ pub fn read(
                 reader.advance(1)?;
                 reader.varint()?;
             }
-            0x39 => facts.start = fixed64(&mut reader, body)?,
-            0x41 => facts.end = fixed64(&mut reader, body)?,
+            0x39 => {
+                reader.advance(1)?;
+                facts.start = fixed64(&mut reader, body)?;
+            }
+            0x41 => {
+                reader.advance(1)?;
+                facts.end = fixed64(&mut reader, body)?;
+            }
             0x5a => {
                 reader.advance(1)?;
                 check::event(body, reader.content()?)?;
@@ -152,8 +158,8 @@ fn code(code: u64) -> u8 {
 
 #[inline]
 fn fixed64(reader: &mut Reader<'_>, body: &[u8]) -> Result<u64, Error> {
-    let at = reader.pos() as usize + 1;
-    reader.advance(9)?;
+    let at = reader.pos() as usize;
+    reader.advance(8)?;
     Ok(body[at..].first_chunk().map_or(0, |b| u64::from_le_bytes(*b)))
 }
 
@@ -202,13 +208,8 @@ fn rare(
             Ok(())
         }
         // From here on known fields with a padded tag, which are read like the others.
-        (7 | 8, I64) => {
-            let at = reader.pos() as usize;
-            reader.advance(8)?;
-            let time = body[at..].first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
-            *(if tag.field == 7 { &mut facts.start } else { &mut facts.end }) = time;
-            Ok(())
-        }
+        (7, I64) => fixed64(reader, body).map(|time| facts.start = time),
+        (8, I64) => fixed64(reader, body).map(|time| facts.end = time),
         (_, VARINT | I64) => reader.skip(tag),
         (9, _) => note(reader.content()?),
         _ => padded(reader, body, tag.field, facts),

@@ -315,10 +315,7 @@ pub(super) fn read<'a>(
             match keys.split_first() {
                 None => Val::Map(Map::Wire(message, field)),
                 Some((key, rest)) => {
-                    let Some(value) = attribute(message, field, &key.text(scene)?) else {
-                        return Ok(Val::Nil);
-                    };
-                    inside(value, rest, scene)?
+                    inside(attribute(message, field, &key.text(scene)?), rest, scene)?
                 }
             }
         }
@@ -328,10 +325,7 @@ pub(super) fn read<'a>(
                 Some(noted) => noted.attribute(position),
                 None => attribute(span, Source::Span.attributes(), &key.text(scene)?),
             };
-            match value {
-                Some(value) => inside(value, rest, scene)?,
-                None => Val::Nil,
-            }
+            inside(value, rest, scene)?
         }
         Target::Text(source, field) => text(last_bytes(source.of(scene), field)),
         Target::Count(source, field) => Val::Int(count(last_number(source.of(scene), field))),
@@ -392,9 +386,13 @@ fn nanos(source: Source, field: u32, scene: &Scene<'_>) -> i64 {
     nanos.cast_signed()
 }
 
-/// What lies in an attribute under `keys`.
-fn inside<'a>(value: Val<'a>, keys: &'a [Key], scene: &Scene<'a>) -> Result<Val<'a>, EvalError> {
-    let mut value = value;
+/// What lies in an attribute under `keys`; nil if there is no attribute.
+fn inside<'a>(
+    attribute: Option<Val<'a>>,
+    keys: &'a [Key],
+    scene: &Scene<'a>,
+) -> Result<Val<'a>, EvalError> {
+    let Some(mut value) = attribute else { return Ok(Val::Nil) };
     for key in keys {
         value = match &value {
             Val::Map(map) => match map.get(&key.text(scene)?) {
