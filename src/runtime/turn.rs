@@ -35,16 +35,10 @@ thread_local! {
     static MODEST: Cell<Instant> = const { Cell::new(Instant(0)) };
 }
 
-/// Whether the task that asks has had its turn, and should leave what it has to do for the next. A
-/// task that is not paced always has time.
-#[must_use]
-pub fn is_over() -> bool {
-    END.get().is_some_and(|end| clock::now() >= end)
-}
-
-/// As [`is_over`], for a `poll` that is then to return `Pending`: it is woken for the next turn.
+/// Whether the task that asks has had its turn. Its `poll` is then to return `Pending`: it is woken
+/// for the next turn. A task that is not paced always has time.
 pub fn poll_over(cx: &mut Context<'_>) -> bool {
-    let over = is_over();
+    let over = END.get().is_some_and(|end| clock::now() >= end);
     if over {
         cx.waker().wake_by_ref();
     }
