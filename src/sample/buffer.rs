@@ -6,8 +6,9 @@
 //! neighbouring spans from which ResourceSpans and ScopeSpans they came.
 //!
 //! A segment goes when the last of its traces was due and nothing of it waits to leave, or when
-//! all its spans are gone. Where most are gone early, the rest is moved to the head
-//! ([`super::survivors`]), so a few long waits cannot pin memory.
+//! all its spans are gone. Where most are gone early, the rest is moved ([`super::survivors`]), so
+//! a few long waits cannot pin memory. What waits for longer than most has a head of its own:
+//! among spans that go soon it would be moved again and again, among its like it goes whole.
 
 use std::collections::VecDeque;
 
@@ -25,6 +26,19 @@ const BLOCK_BITS: u32 = 6;
 /// long as it is needed again before the next one: fresh memory costs a page fault for every nine
 /// spans.
 const SPARE_MIN: usize = 4;
+/// Most segments that are emptied before what they were is used again.
+const SPARSE_MAX: usize = 16;
+/// The owner of a span that is gone.
+const NOBODY: u32 = u32::MAX;
+
+/// Which segment takes a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// That of spans as they arrive.
+    Arrivals,
+    /// That of moved ones that wait for longer than most.
+    Survivors,
+}
 
 /// Where a span is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,8 +121,10 @@ struct Segment {
 pub struct Buffer {
     segments: Vec<Segment>,
     free: Vec<usize>,
-    /// In the order of arrival; the last is the head.
+    /// Those in use, in the order in which they were begun.
     order: VecDeque<usize>,
+    /// Those that are filled, by [`Head`].
+    heads: [Option<usize>; 2],
     spare: Vec<Vec<u8>>,
     /// The fewest that were spare since `tick`: those that nobody needed.
     spare_low: usize,
@@ -130,7 +146,7 @@ pub struct Stored<'a> {
 }
 
 impl Buffer {
-    /// Appends a span; `owner` is the slot of its trace, due at tick `due`. True if it began a
+    /// Appends a span as it arrives; `owner` is its chain, due at tick `due`. True if it began a
     /// run, which the interners must count.
     pub fn append(
         &mut self,
@@ -140,7 +156,20 @@ impl Buffer {
         owner: u32,
         due: u64,
     ) -> (Address, bool) {
-        let slot = self.head_for(field.len());
+        self.append_to(Head::Arrivals, field, origin, before, owner, due)
+    }
+
+    /// Like [`Self::append`], to one of the heads.
+    pub fn append_to(
+        &mut self,
+        head: Head,
+        field: &[u8],
+        origin: Origin,
+        before: Address,
+        owner: u32,
+        due: u64,
+    ) -> (Address, bool) {
+        let slot = self.head_for(head, field.len());
         let segment = &mut self.segments[slot];
         let began = segment.blocks.last().map_or(0, |b| b.first_span as usize);
         let ordinal = segment.spans.len() - began;
@@ -160,11 +189,11 @@ impl Buffer {
         (Address::new(slot, block, ordinal), new_run)
     }
 
-    /// The head segment, with a block that takes `len` bytes more.
-    fn head_for(&mut self, len: usize) -> usize {
-        if let Some(&slot) = self.order.back() {
+    /// The segment that is filled, with a block that takes `len` bytes more.
+    fn head_for(&mut self, head: Head, len: usize) -> usize {
+        if let Some(slot) = self.heads[head as usize] {
             let segment = &mut self.segments[slot];
-            if !segment.sealed && segment.payload.len() + len <= segment.payload.capacity() {
+            if segment.payload.len() + len <= segment.payload.capacity() {
                 let Some(block) = segment.blocks.last() else { unreachable!("has a block") };
                 let spans = segment.spans.len() - block.first_span as usize;
                 let bytes = segment.payload.len() - block.payload as usize;
@@ -177,11 +206,11 @@ impl Buffer {
                 }
             }
         }
-        self.begin_segment(len)
+        self.begin_segment(head, len)
     }
 
-    fn begin_segment(&mut self, len: usize) -> usize {
-        self.seal();
+    fn begin_segment(&mut self, head: Head, len: usize) -> usize {
+        self.seal(head);
         let slot = self.free.pop().unwrap_or_else(|| {
             self.segments.push(Segment::default());
             self.segments.len() - 1
@@ -193,19 +222,18 @@ impl Buffer {
         segment.begin_block();
         self.bytes += segment.payload.capacity() as u64;
         self.order.push_back(slot);
+        self.heads[head as usize] = Some(slot);
         slot
     }
 
-    /// Ends the head segment; its directory gives back what it does not need.
-    fn seal(&mut self) {
-        let Some(&slot) = self.order.back() else { return };
+    /// Ends the segment that is filled; its directory gives back what it does not need.
+    fn seal(&mut self, head: Head) {
+        let Some(slot) = self.heads[head as usize].take() else { return };
         let segment = &mut self.segments[slot];
-        if !segment.sealed {
-            segment.sealed = true;
-            segment.spans.shrink_to_fit();
-            segment.runs.shrink_to_fit();
-            self.bytes += segment.directory_bytes();
-        }
+        segment.sealed = true;
+        segment.spans.shrink_to_fit();
+        segment.runs.shrink_to_fit();
+        self.bytes += segment.directory_bytes();
     }
 
     /// The span at `at`.
@@ -255,7 +283,9 @@ impl Buffer {
     /// The span is gone before its time.
     pub fn forget(&mut self, at: Address) {
         let len = u32::try_from(self.get(at).field.len()).expect("fits a segment");
-        self.segments[at.segment()].gone_bytes += len;
+        let segment = &mut self.segments[at.segment()];
+        segment.gone_bytes += len;
+        segment.entry_mut(at).owner = NOBODY;
     }
 
     /// Frees segments of which nothing is needed at tick `now`; the origins of their runs, whose
@@ -296,6 +326,8 @@ impl Buffer {
         self.bytes -= segment.payload.capacity() as u64;
         if segment.sealed {
             self.bytes -= segment.directory_bytes();
+        } else {
+            self.heads.iter_mut().for_each(|head| *head = head.filter(|head| *head != slot));
         }
         self.spans -= segment.spans.len() as u64;
         segment.runs.iter().for_each(|run| released(run.origin));
@@ -307,19 +339,22 @@ impl Buffer {
         self.free.push(slot);
     }
 
-    /// A sealed segment of which less than a quarter is left, but something is.
+    /// Some of the sealed segments of which less than a quarter is left, but something is; none if
+    /// there are none.
     #[must_use]
-    pub fn sparse(&self) -> Option<usize> {
-        self.order.iter().copied().find(|slot| {
+    pub fn sparse(&self) -> Vec<usize> {
+        let is_sparse = |slot: &usize| {
             let segment = &self.segments[*slot];
             let left = segment.payload.len() - segment.gone_bytes as usize;
             segment.sealed && left > 0 && left * 4 < segment.payload.len()
-        })
+        };
+        self.order.iter().copied().filter(is_sparse).take(SPARSE_MAX).collect()
     }
 
-    /// Whose the spans of a segment are, or were, each owner at least once.
+    /// Whose the spans of a segment are, each owner at least once; some may be gone.
     pub fn owners(&self, segment: usize) -> impl Iterator<Item = u32> {
-        self.segments[segment].spans.iter().map(|entry| entry.owner)
+        let owners = self.segments[segment].spans.iter().map(|entry| entry.owner);
+        owners.filter(|owner| *owner != NOBODY)
     }
 
     /// The tick at which the last trace of a segment is due.
@@ -416,6 +451,38 @@ mod tests {
         assert_eq!(buffer.get(at).field, large);
         assert_eq!(buffer.get(next).field.len(), 70_000);
         assert_eq!(buffer.get(last).field, [4; 3]);
+    }
+
+    #[test]
+    fn what_waits_for_long_has_segments_of_its_own() {
+        let mut buffer = Buffer::default();
+        let mut append = |head, due| {
+            let field = [1; BLOCK_BYTES_MAX];
+            buffer.append_to(head, &field, origin(0), Address::NONE, 0, due).0.segment()
+        };
+        let (mut soon, mut late) = (Vec::new(), Vec::new());
+        for _ in 0..20 {
+            soon.push(append(Head::Arrivals, 5));
+            late.push(append(Head::Survivors, 60));
+        }
+        assert!(soon.iter().all(|segment| !late.contains(segment)));
+        let more = append(Head::Arrivals, 6);
+        assert_eq!(Some(&more), soon.last(), "the head is filled on");
+        buffer.free(6, |_| ());
+        assert_eq!(buffer.spans(), 20);
+        let (at, _) = buffer.append(&[1; 9], origin(0), Address::NONE, 0, 7);
+        assert!(!late.contains(&at.segment()), "the next span begins a new one");
+    }
+
+    #[test]
+    fn a_span_that_is_gone_has_no_owner() {
+        let mut buffer = Buffer::default();
+        let add = |buffer: &mut Buffer, owner| {
+            buffer.append(&[1; 100], origin(0), Address::NONE, owner, 5).0
+        };
+        let all: Vec<Address> = (0..3).map(|owner| add(&mut buffer, owner)).collect();
+        buffer.forget(all[1]);
+        assert_eq!(buffer.owners(all[0].segment()).collect::<Vec<_>>(), [0, 2]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 pub mod bits;
 pub mod buffer;
 pub mod census;
+pub mod chains;
 pub mod decided;
 pub mod fate;
 pub mod gather;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::buffer::{Address, Buffer, Origin};
 use super::census::Census;
+use super::chains::{Chain, Chains, Course};
 use super::decided::Decided;
 use super::fate::{End, Fate};
 use super::gather::Gather;
@@ -23,8 +24,8 @@ use super::program::Program;
 use super::states::States;
 use super::stats::Stats;
 use super::threshold::Threshold;
-use super::traces::{State, Traces};
-use super::wheel::{Due, Wheel};
+use super::traces::{State, Trace, Traces};
+use super::wheel::{Due, NO_SET, Wheel};
 use crate::otlp::span::{Facts, Found};
 use crate::time::Instant;
 
@@ -69,6 +70,7 @@ pub struct Shard {
     census: Arc<Census>,
     rules: Rules,
     traces: Traces,
+    chains: Chains,
     buffer: Buffer,
     resources: Interner,
     scopes: Interner,
@@ -123,7 +125,7 @@ struct Tick {
 /// A trace, or late spans of one, on the way out.
 #[derive(Debug)]
 struct Leaving {
-    slot: u32,
+    chain: u32,
     marks: Marks,
 }
 
@@ -175,7 +177,8 @@ impl Shard {
         let per_tick = usize::try_from(options.expected_new_traces_per_sec).unwrap_or(0);
         let key = Key::new(seed);
         Self {
-            traces: Traces::new(program.words, expected, key.clone()),
+            traces: Traces::new(expected, key.clone()),
+            chains: Chains::new(program.words),
             stats: Stats::new(program.policies.len()),
             rules: Rules::of(options),
             wheel: Wheel::new(now, options.decision_wait, share(per_tick).min(EXPECTED_MAX)),
@@ -219,7 +222,7 @@ impl Shard {
     /// Bytes of memory that spans, directories and records take.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        let tables = self.traces.bytes() + self.wheel.bytes();
+        let tables = self.traces.bytes() + self.chains.bytes() + self.wheel.bytes();
         self.buffer.bytes() + self.resources.bytes() + self.scopes.bytes() + tables
     }
 
@@ -253,13 +256,13 @@ impl Shard {
         self.fates.iter_mut().flat_map(|fates| fates.drain(..))
     }
 
-    /// Trace `slot` has come to its end, its spans still there.
-    fn tell(&mut self, slot: u32, end: End, policy: Option<u16>) {
-        if self.fates.is_none() {
-            return;
+    /// The trace of a chain has come to its end, the spans still there.
+    fn tell(&mut self, chain: u32, end: End, policy: Option<u16>) {
+        if let Some(fates) = &mut self.fates {
+            let Chain { trace, spans, .. } = *self.chains.get(chain);
+            let (id, spans) = (self.traces.get(trace).id, u64::from(spans));
+            fates.push(Fate { id, end, policy, spans });
         }
-        let (id, spans) = (self.traces.get(slot).id, self.spans_of(slot));
-        self.fates.iter_mut().for_each(|fates| fates.push(Fate { id, end, policy, spans }));
     }
 
     /// Whether new traces wait for room (`block_on_overflow`).
@@ -268,33 +271,42 @@ impl Shard {
         self.rules.block_on_overflow
     }
 
-    /// Takes the trace out of the map. `strays`: its id stays in the set in which it was due, as in
-    /// the collector (tailsampling 3.4).
+    /// Takes the trace out of the map, and its spans with it if they wait. `strays`: its id stays
+    /// in the set in which it was due, as in the collector (tailsampling 3.4).
     fn remove(&mut self, now: Instant, slot: u32, strays: bool) {
-        let trace = self.traces.get(slot);
-        let (id, due, tail) = (trace.id, trace.due, trace.tail);
-        self.stats.removal_age.record(now.since(trace.arrived_at).as_secs());
+        let Trace { id, arrived_at, state, .. } = *self.traces.get(slot);
+        self.stats.removal_age.record(now.since(arrived_at).as_secs());
+        let due = match state {
+            State::Undecided { chain } => {
+                let due = self.chains.get(chain).due;
+                self.forget_spans(chain, true);
+                due
+            }
+            State::Decided { due: u32::MAX, .. } => NO_SET,
+            State::Decided { due, .. } => u64::from(due),
+        };
         if strays {
             self.wheel.leave_id(due, id);
         }
         self.traces.leave(slot);
         self.census.remove();
-        self.states.forget(slot);
-        // What waits to leave keeps its record until it has left.
-        if tail == Address::NONE {
-            self.traces.release(slot);
-        }
     }
 
-    /// The spans of the trace are gone; those that would stay in a segment for longer are told.
-    fn forget_spans(&mut self, slot: u32, early: bool) {
-        let trace = self.traces.get_mut(slot);
-        let mut at = std::mem::replace(&mut trace.tail, Address::NONE);
+    /// The spans of the chain are gone; those that would stay in a segment for longer are told.
+    fn forget_spans(&mut self, chain: u32, early: bool) {
+        let mut at = self.chains.get(chain).tail;
         while early && at != Address::NONE {
             let before = self.buffer.before(at);
             self.buffer.forget(at);
             at = before;
         }
+        self.release(chain);
+    }
+
+    /// Gives the record of a chain to the next.
+    fn release(&mut self, chain: u32) {
+        self.states.forget(chain);
+        self.chains.release(chain);
     }
 
     /// Counts the run that a span has begun.
@@ -311,14 +323,12 @@ impl Shard {
         });
     }
 
-    /// Spans that wait in the buffer for trace `slot`.
-    fn spans_of(&self, slot: u32) -> u64 {
-        let trace = self.traces.get(slot);
-        if trace.tail == Address::NONE { 0 } else { u64::from(trace.spans) }
-    }
-
-    fn is_undecided(&self, slot: u32) -> bool {
-        self.traces.get(slot).state == State::Undecided
+    /// The spans of trace `slot`, if they wait for its decision.
+    fn waiting(&self, slot: u32) -> Option<u32> {
+        match self.traces.get(slot).state {
+            State::Undecided { chain } => Some(chain),
+            State::Decided { .. } => None,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ pub struct Said {
     pub has_info: bool,
 }
 
-/// By record of the trace.
+/// By chain.
 #[derive(Debug)]
 pub struct States {
     is_on: bool,
@@ -28,8 +28,8 @@ impl States {
         Self { is_on, said: BTreeMap::new() }
     }
 
-    /// A span of trace `slot` has this tracestate.
-    pub fn read(&mut self, slot: u32, text: &[u8]) {
+    /// A span of `chain` has this tracestate.
+    pub fn read(&mut self, chain: u32, text: &[u8]) {
         if text.is_empty() {
             return;
         }
@@ -37,21 +37,21 @@ impl States {
         if state.randomness.is_none() && state.threshold.is_none() {
             return;
         }
-        let said = self.said.entry(slot).or_default();
+        let said = self.said.entry(chain).or_default();
         said.has_info = true;
         said.randomness = said.randomness.or(state.randomness);
     }
 
-    /// What was said in trace `slot`; `None` without the gate.
+    /// What was said in `chain`; `None` without the gate.
     #[must_use]
-    pub fn said(&self, slot: u32) -> Option<Said> {
-        self.is_on.then(|| self.said.get(&slot).copied().unwrap_or_default())
+    pub fn said(&self, chain: u32) -> Option<Said> {
+        self.is_on.then(|| self.said.get(&chain).copied().unwrap_or_default())
     }
 
-    /// The record is another trace's from now on.
-    pub fn forget(&mut self, slot: u32) {
+    /// The record is another chain's from now on.
+    pub fn forget(&mut self, chain: u32) {
         if self.is_on {
-            self.said.remove(&slot);
+            self.said.remove(&chain);
         }
     }
 }

@@ -1,23 +1,26 @@
-//! Moves what is left of a segment to the head, so that a few long waits cannot pin memory.
+//! Moves what is left of a segment, so that a few long waits cannot pin memory.
 
 use std::collections::BTreeSet;
 
-use super::buffer::{Address, Buffer, Origin};
-use super::traces::{State, Traces};
+use super::buffer::{Address, Buffer, Head, Origin};
+use super::chains::{Chains, Course};
 
-/// Moves every span of `segment` that a trace still needs; `count` hears of the runs it begins.
+/// Moves every span of `segment` that a chain still has, to those that arrive if it is due up to
+/// tick `soon`; `count` hears of the runs it begins.
 pub fn move_all(
     segment: usize,
-    traces: &mut Traces,
+    soon: u64,
+    chains: &mut Chains,
     buffer: &mut Buffer,
     mut count: impl FnMut(Origin),
 ) {
     let owners: BTreeSet<u32> = buffer.owners(segment).collect();
     let mut span = Vec::new();
     for owner in owners {
-        let trace = traces.get(owner);
-        let leaves = trace.state == State::Sampled;
-        let (due, mut at) = (trace.due, trace.tail);
+        let chain = chains.get(owner);
+        let leaves = chain.course == Course::Leaves;
+        let (due, mut at) = (chain.due, chain.tail);
+        let head = if leaves || due <= soon { Head::Arrivals } else { Head::Survivors };
         let mut after = Address::NONE;
         while at != Address::NONE {
             let before = buffer.before(at);
@@ -26,7 +29,7 @@ pub fn move_all(
                 let origin = stored.origin;
                 span.clear();
                 span.extend_from_slice(stored.field);
-                let (moved, new_run) = buffer.append(&span, origin, before, owner, due);
+                let (moved, new_run) = buffer.append_to(head, &span, origin, before, owner, due);
                 if new_run {
                     count(origin);
                 }
@@ -35,7 +38,7 @@ pub fn move_all(
                     buffer.pin(moved);
                 }
                 match after {
-                    Address::NONE => traces.get_mut(owner).tail = moved,
+                    Address::NONE => chains.get_mut(owner).tail = moved,
                     after => buffer.relink(after, moved),
                 }
                 at = moved;

@@ -15,11 +15,11 @@ const EARLY_MIN: usize = 256;
 /// The tick of a trace that was taken out of its set.
 pub const NO_SET: u64 = u64::MAX;
 
-/// A trace in a set, by its record; another generation of the record is another trace.
+/// A trace in a set, by the record of its chain; another generation of that is another trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
-    /// Its record.
-    pub slot: u32,
+    /// Its spans.
+    pub chain: u32,
     /// The generation of the record that is meant.
     pub generation: u32,
 }
@@ -47,6 +47,8 @@ pub struct Wheel {
     expected: usize,
     /// Ids of gone traces in all sets.
     strays: usize,
+    /// Traces in all sets, some of which were hastened into another.
+    traces: usize,
 }
 
 /// An id and its place in a tree.
@@ -57,7 +59,8 @@ impl Wheel {
     #[must_use]
     pub fn new(now: Instant, wait: Duration, expected: usize) -> Self {
         let wait = wait.as_secs().max(1);
-        Self { sets: BTreeMap::new(), taken: 0, wait, next_at: now + TICK, expected, strays: 0 }
+        let (sets, next_at) = (BTreeMap::new(), now + TICK);
+        Self { sets, taken: 0, wait, next_at, expected, strays: 0, traces: 0 }
     }
 
     /// When the next set is due.
@@ -95,6 +98,18 @@ impl Wheel {
             self.strays -= usize::from(set.strays.remove(id).is_some());
         }
         set.traces.push(trace);
+        self.traces += 1;
+    }
+
+    /// The set that the last new traces went into takes none any more: those of them that have
+    /// been hastened into another leave it.
+    pub fn thin(&mut self, stays: impl Fn(u64, Due) -> bool) {
+        let due = self.due() - 1;
+        let Some(set) = self.sets.get_mut(&due) else { return };
+        let before = set.traces.len();
+        set.traces.retain(|trace| stays(due, *trace));
+        set.traces.shrink_to_fit();
+        self.traces -= before - set.traces.len();
     }
 
     /// The trace is gone, its id stays in the set of tick `due`.
@@ -120,6 +135,7 @@ impl Wheel {
         self.next_at = self.next_at + TICK;
         let set = self.sets.remove(&tick).unwrap_or_default();
         self.expected = set.traces.len();
+        self.traces -= set.traces.len();
         (tick, set.traces, self.in_order(set.strays))
     }
 
@@ -130,10 +146,10 @@ impl Wheel {
         all.into_iter().map(|(id, _)| id).collect()
     }
 
-    /// Bytes that ids of gone traces take.
+    /// Bytes that the sets take.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
-        (self.strays * STRAY_BYTES) as u64
+        (self.strays * STRAY_BYTES + self.traces * size_of::<Due>()) as u64
     }
 
     /// The oldest traces of the next set, a part of it: they will not be due again.
@@ -141,6 +157,7 @@ impl Wheel {
         self.sets.retain(|_, set| !set.traces.is_empty() || !set.strays.is_empty());
         let (tick, set) = self.sets.iter_mut().find(|(_, set)| !set.traces.is_empty())?;
         let part = set.traces.len().min((set.traces.len() / 4).max(EARLY_MIN));
+        self.traces -= part;
         Some((*tick, set.traces.drain(..part).collect()))
     }
 
@@ -148,6 +165,7 @@ impl Wheel {
     pub fn take_last(&mut self) -> Option<(u64, Vec<Due>, Vec<[u8; 16]>)> {
         let (tick, set) = self.sets.pop_first()?;
         self.taken = tick + 1;
+        self.traces -= set.traces.len();
         Some((tick, set.traces, self.in_order(set.strays)))
     }
 }
@@ -158,8 +176,8 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
-    fn due(slot: u32) -> Due {
-        Due { slot, generation: 0 }
+    fn due(chain: u32) -> Due {
+        Due { chain, generation: 0 }
     }
 
     #[test]
@@ -172,6 +190,21 @@ mod tests {
             let ticks = (1..).find(|_| !wheel.take().1.is_empty()).unwrap();
             assert_eq!(ticks, want, "{wait:?}: the tick after, and so many more");
         }
+    }
+
+    #[test]
+    fn those_that_were_hastened_leave_the_set_that_takes_no_new_ones() {
+        let mut wheel = Wheel::new(Instant(0), 3 * S, 0);
+        (0..100).for_each(|chain| wheel.put(wheel.due(), due(chain), &[0; 16]));
+        wheel.thin(|_, _| false);
+        assert_eq!(wheel.bytes(), 800, "the set still takes new ones");
+        wheel.take();
+        wheel.thin(|number, trace| number == 3 && trace.chain % 10 == 0);
+        assert_eq!(wheel.bytes(), 80);
+        (0..2).for_each(|_| assert_eq!(wheel.take().1, []));
+        let left: Vec<u32> = wheel.take().1.iter().map(|trace| trace.chain).collect();
+        assert_eq!(left, (0..100).step_by(10).collect::<Vec<_>>(), "in their order");
+        assert_eq!(wheel.bytes(), 0);
     }
 
     #[test]

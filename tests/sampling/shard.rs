@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, TracesData};
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData};
 use prost::Message as _;
 use tracemill::otlp::{self, Index, Signal};
 use tracemill::sample::options::{Gates, Policy, Rule};
@@ -128,10 +129,60 @@ fn what_nobody_has_taken_yet_is_buffered_and_not_kept() {
     otlp::scan(Signal::Traces, &body, &mut real.index).unwrap();
     real.shard.check(&body, &real.index).unwrap();
     real.shard.push(moment(Instant(0)), &body, &real.index, |_| true);
-    let now = moment(Instant(0) + 60 * std::time::Duration::from_secs(1));
+    let now = moment(Instant(0) + Duration::from_secs(60));
     while real.shard.poll(now) != Step::Kept(1) {}
     while real.shard.decide_due(now) != Step::Idle {}
     assert_eq!((real.shard.stats.kept, real.shard.buffered()), (0, 1), "the store has no room");
     real.shard.poll(now);
     assert_eq!((real.shard.stats.kept, real.shard.buffered()), (1, 0));
+}
+
+/// The spans of a request, one every 100 ms: 50 new traces begin with a root, and those before them
+/// get their second span. The first of the 50 has no root and gets two more.
+fn request(number: u64) -> Vec<u8> {
+    let span = |trace: u64, at: u64| Span {
+        trace_id: u128::from(trace).to_be_bytes().to_vec(),
+        span_id: (at + 1).to_be_bytes().to_vec(),
+        parent_span_id: if at > 0 || trace.is_multiple_of(50) { vec![1; 8] } else { Vec::new() },
+        name: format!("{:04000}", trace * 10 + at),
+        ..Span::default()
+    };
+    let first = number * 50;
+    let begun = (first..first + 50).map(|trace| span(trace, 0));
+    let second = (first.saturating_sub(50)..first).map(|trace| span(trace, 1));
+    let third = first.checked_sub(100).map(|trace| span(trace, 2));
+    let spans = begun.chain(second).chain(third).collect();
+    let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
+    let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
+    TracesData { resource_spans }.encode_to_vec()
+}
+
+#[test]
+fn few_traces_that_wait_for_long_hold_no_memory_of_the_many_that_do_not() {
+    let mut real = Real::start(&Options {
+        policies: vec![Policy { name: "3".into(), rule: Rule::SpanCount { min: 3, max: 0 } }],
+        decision_wait: Duration::from_secs(60),
+        decision_wait_after_root: Duration::from_secs(5),
+        num_traces: 40_000,
+        ..Options::default()
+    });
+    let mut most = 0.0_f64;
+    for number in 0..700 {
+        let at = Instant(0) + Duration::from_millis(100) * number;
+        real.arrive(at, &request(u64::from(number)));
+        let per_span = real.shard.bytes() as f64 / real.shard.buffered() as f64;
+        if number > 200 {
+            most = most.max(per_span);
+        }
+    }
+    // The spans that a tick has freed, which those of the next second replace, and the records of
+    // decided traces are a fifth.
+    assert!(most < 4_000.0 * 1.4, "{most} bytes per span");
+    let left: Vec<&Vec<ResourceSpans>> = real.out.iter().map(|(_, spans)| spans).collect();
+    assert!(left.len() > 85, "of the first nine seconds");
+    for (number, trace) in (0..).step_by(50).zip(left) {
+        let spans = trace.iter().flat_map(|r| &r.scope_spans).flat_map(|s| &s.spans);
+        let names: Vec<u64> = spans.map(|span| span.name.parse().unwrap()).collect();
+        assert_eq!(names, [0, 1, 2].map(|at| number * 10 + at));
+    }
 }

@@ -9,6 +9,9 @@ pub struct Times {
 }
 
 impl Times {
+    /// Of no spans.
+    pub const NONE: Self = Self { start: 0, end: 0 };
+
     /// Adds a span; whole milliseconds from start to end so far, cut towards zero.
     #[inline]
     #[expect(clippy::cast_possible_wrap, reason = "as the collector takes its timestamps")]

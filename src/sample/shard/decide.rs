@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Marks, Moment, Shard, Tick};
+use super::{Chains, Marks, Moment, Shard, Tick, Traces};
 use crate::sample::policy::{Case, Limiters, Randomness, Vote, cost};
 use crate::sample::program::Program;
 use crate::sample::states::Said;
@@ -118,31 +118,30 @@ fn position(at: usize) -> u16 {
 
 impl Shard {
     /// The verdict about a trace with all its spans.
-    pub(super) fn judge(&mut self, tick: &Tick, slot: u32) -> Verdict {
+    pub(super) fn judge(&mut self, tick: &Tick, chain: u32) -> Verdict {
         let first_match = self.rules.first_match;
         // A decision takes the collector at least a microsecond: a bucket of a very high rate is
         // full again for the next trace.
         let asked = u32::try_from(tick.next).unwrap_or(u32::MAX);
         let moment = Moment { now: tick.moment.now + DECISION * asked, ..tick.moment };
-        self.bench(moment, slot, &tick.limits, |bench| bench.whole(first_match))
+        self.bench(moment, chain, &tick.limits, |bench| bench.whole(first_match))
     }
 
     /// The verdict about a trace by the spans of one batch; `None` while it waits.
-    pub(super) fn judge_part(&mut self, moment: Moment, slot: u32) -> Option<Verdict> {
-        self.bench(moment, slot, &[], |bench| bench.part())
+    pub(super) fn judge_part(&mut self, moment: Moment, chain: u32) -> Option<Verdict> {
+        self.bench(moment, chain, &[], |bench| bench.part())
     }
 
     fn bench<T>(
         &mut self,
         moment: Moment,
-        slot: u32,
+        chain: u32,
         limits: &[Option<Threshold>],
         ask: impl FnOnce(&mut Bench<'_>) -> T,
     ) -> T {
-        let said = self.states.said(slot);
-        let Self { program, stats, limiters, traces, .. } = self;
-        let trace = traces.get(slot);
-        let case = case(trace, traces.bits(slot), moment, limiters, said, limits);
+        let said = self.states.said(chain);
+        let Self { program, stats, limiters, traces, chains, .. } = self;
+        let case = case(traces, chains, chain, moment, limiters, said, limits);
         ask(&mut Bench { program, stats, case })
     }
 
@@ -154,19 +153,15 @@ impl Shard {
         if !self.rules.gates.use_trace_state || !any {
             return;
         }
-        let slots: Vec<u32> = tick.due[tick.next..]
+        let waiting: Vec<u32> = tick.due[tick.next..]
             .iter()
             .filter(|due| self.is_due(tick, **due))
-            .map(|due| due.slot)
+            .map(|due| due.chain)
             .collect();
-        let Self { program, limiters, traces, states, .. } = self;
-        let mut cases: Vec<Case<'_>> = slots
+        let Self { program, limiters, traces, chains, states, .. } = self;
+        let mut cases: Vec<Case<'_>> = waiting
             .iter()
-            .map(|&slot| {
-                let trace = traces.get(slot);
-                let bits = traces.bits(slot);
-                case(trace, bits, tick.moment, limiters, states.said(slot), &[])
-            })
+            .map(|&at| case(traces, chains, at, tick.moment, limiters, states.said(at), &[]))
             .collect();
         let (drops, others) = program.policies.split_at(program.drops);
         cases.retain_mut(|case| {
@@ -181,19 +176,21 @@ impl Shard {
 }
 
 fn case<'a>(
-    trace: &'a crate::sample::traces::Trace,
-    bits: &'a [u64],
+    traces: &'a Traces,
+    chains: &'a Chains,
+    at: u32,
     moment: Moment,
     limiters: &'a Limiters,
     said: Option<Said>,
     limits: &'a [Option<Threshold>],
 ) -> Case<'a> {
+    let chain = chains.get(at);
     Case {
-        id: &trace.id,
-        spans: i64::from(trace.spans),
-        size: trace.size,
-        envelopes_size: u64::from(trace.envelopes_size),
-        bits,
+        id: &traces.get(chain.trace).id,
+        spans: i64::from(chain.spans),
+        size: chain.size,
+        envelopes_size: u64::from(chain.envelopes_size),
+        bits: chains.bits(at),
         now: moment.now,
         unix_second: moment.unix_nanos / 1_000_000_000,
         limiters,

@@ -5,7 +5,7 @@
 //! map is asked once for all spans of it.
 
 use super::lines::{Line, Place};
-use super::{Leaving, Marks, Moment, Shard, State, Way};
+use super::{Chain, Course, Leaving, Marks, Moment, Shard, State, Way};
 use crate::otlp::span::{self, Facts, Found, NO_TRACE_ID};
 use crate::otlp::wire::{Extent, LEN, Reader};
 use crate::otlp::{self, Error, Index, check, size};
@@ -13,9 +13,13 @@ use crate::sample::bits;
 use crate::sample::buffer::Origin;
 use crate::sample::fate::End;
 use crate::sample::intern::Interner;
-use crate::sample::program::Subject;
+use crate::sample::program::{Subject, Times};
+use crate::sample::stats::Outcome;
 use crate::sample::wheel::{Due, NO_SET};
 use crate::time::Instant;
+
+/// Of spans that are not kept.
+const NO_CHAIN: u32 = u32::MAX;
 
 /// The ResourceSpans that is being taken.
 struct Batch<'a> {
@@ -87,7 +91,7 @@ impl Shard {
     fn take(&mut self, batch: &mut Batch<'_>, line: usize) {
         let Line { id, spans, .. } = *self.ingest.lines.get(line);
         self.stats.accepted += u64::from(spans);
-        let (slot, way) = self.way(batch.moment.now, &id);
+        let (chain, way) = self.way(batch.moment.now, &id);
         match way {
             Way::Wait | Way::Follow => {}
             Way::Release => self.stats.early_releases[0] += u64::from(spans),
@@ -106,21 +110,22 @@ impl Shard {
         while let Some(place) = next {
             next = self.ingest.lines.after(place);
             let place = self.ingest.lines.place(place);
-            self.append(batch, place, slot, way, &mut sum);
+            self.append(batch, place, chain, way, &mut sum);
         }
         if way == Way::Wait {
-            self.end(batch, slot, sum);
+            self.end(batch, chain, sum);
         }
     }
 
-    /// What becomes of the spans that a ResourceSpans brings for trace `id`.
+    /// What becomes of the spans that a ResourceSpans brings for trace `id`, and the chain that
+    /// takes them.
     fn way(&mut self, now: Instant, id: &[u8; 16]) -> (u32, Way) {
         if let Some(decision) = self.sampled.get(id) {
             let marks = Marks { policy: decision.policy, cached: true, ..Marks::default() };
-            return (self.piece(now, id, marks), Way::Release);
+            return (self.piece(marks), Way::Release);
         }
         if self.not_sampled.get(id).is_some() {
-            return (u32::MAX, Way::Forget);
+            return (NO_CHAIN, Way::Forget);
         }
         match self.traces.find(id) {
             None => (self.new_trace(now, id), Way::Wait),
@@ -150,56 +155,57 @@ impl Shard {
         if self.census.is_full() {
             self.make_room(now);
         }
-        let slot = self.traces.add(*id, now, State::Undecided);
-        self.traces.enter(slot);
+        let due = self.wheel.due();
+        let chain = self.chains.add(due, Course::Waits);
+        let slot = self.traces.enter(*id, now, chain);
         self.census.add();
         self.census.wait();
         self.stats.new_traces += 1;
-        let due = self.wheel.due();
-        let trace = self.traces.get_mut(slot);
-        trace.due = due;
-        let generation = trace.generation;
-        self.wheel.put(due, Due { slot, generation }, id);
-        slot
+        let waits = self.chains.get_mut(chain);
+        waits.trace = slot;
+        let generation = waits.generation;
+        self.wheel.put(due, Due { chain, generation }, id);
+        chain
     }
 
     /// More spans for a trace in the map.
     fn old_trace(&mut self, now: Instant, slot: u32) -> (u32, Way) {
-        let (trace, holds) = self.traces.with_bits(slot);
-        let (id, state, decided_at) = (trace.id, trace.state, trace.decided_at);
-        if state == State::Undecided {
-            if self.rules.span_ingest {
-                // Each batch is judged alone.
-                holds.fill(0);
-                trace.times = crate::sample::program::Times::default();
+        let (outcome, decided_at) = match self.traces.get(slot).state {
+            State::Decided { outcome, at, .. } => (outcome, at),
+            State::Undecided { chain } => {
+                if self.rules.span_ingest {
+                    // Each batch is judged alone.
+                    let (waits, holds) = self.chains.with_bits(chain);
+                    holds.fill(0);
+                    waits.times = Times::NONE;
+                }
+                return (chain, Way::Wait);
             }
-            return (slot, Way::Wait);
-        }
+        };
         if decided_at != Instant(0) {
             self.stats.late_age.record(now.since(decided_at).as_secs());
         }
-        if state == State::Sampled {
-            return (self.piece(now, &id, Marks::default()), Way::Follow);
+        if outcome == Outcome::Sampled {
+            return (self.piece(Marks::default()), Way::Follow);
         }
-        self.stats.late_dropped += u64::from(state == State::Dropped);
-        (slot, Way::Discard)
+        self.stats.late_dropped += u64::from(outcome == Outcome::Dropped);
+        (NO_CHAIN, Way::Discard)
     }
 
-    /// A record for late spans, which leave on their own.
-    fn piece(&mut self, now: Instant, id: &[u8; 16], marks: Marks) -> u32 {
-        let slot = self.traces.add(*id, now, State::Sampled);
-        self.traces.get_mut(slot).due = self.wheel.taken();
-        self.leaving.push_back(Leaving { slot, marks });
-        slot
+    /// A chain for late spans, which leave on their own.
+    fn piece(&mut self, marks: Marks) -> u32 {
+        let chain = self.chains.add(self.wheel.taken(), Course::Leaves);
+        self.leaving.push_back(Leaving { chain, marks });
+        chain
     }
 
-    fn append(&mut self, batch: &mut Batch<'_>, place: Place, slot: u32, way: Way, sum: &mut Sum) {
+    fn append(&mut self, batch: &mut Batch<'_>, place: Place, at: u32, way: Way, sum: &mut Sum) {
         let body = batch.body;
         let origin = self.origin(batch, place.scope);
         let facts = &batch.facts[place.item as usize];
         let field = batch.index.items()[place.item as usize].field;
-        let (trace, holds) = self.traces.with_bits(slot);
-        trace.spans = trace.spans.saturating_add(1);
+        let (chain, holds) = self.chains.with_bits(at);
+        chain.spans = chain.spans.saturating_add(1);
         if way == Way::Wait {
             let resource = self.resources.get(origin.resource);
             bits::add(holds, &resource.holds);
@@ -214,7 +220,7 @@ impl Shard {
                 span: content,
             };
             self.program.ask_span(&subject, batch.moment.unix_nanos, holds);
-            self.program.ask_times(&mut trace.times, facts, holds);
+            self.program.ask_times(&mut chain.times, facts, holds);
             sum.has_root |= facts.is_root;
             if self.program.needs_size {
                 sum.add(origin, size::field(size::span(content)), || {
@@ -222,14 +228,14 @@ impl Shard {
                 });
             }
             if self.rules.gates.use_trace_state {
-                self.states.read(slot, facts.trace_state.of(body));
+                self.states.read(at, facts.trace_state.of(body));
             }
         }
-        let before = trace.tail;
-        let (at, new_run) = self.buffer.append(field.of(body), origin, before, slot, trace.due);
-        trace.tail = at;
+        let before = chain.tail;
+        let (tail, new_run) = self.buffer.append(field.of(body), origin, before, at, chain.due);
+        chain.tail = tail;
         if way != Way::Wait {
-            self.buffer.pin(at);
+            self.buffer.pin(tail);
         }
         if new_run {
             self.count_run(origin);
@@ -271,48 +277,48 @@ impl Shard {
     }
 
     /// All spans of a trace in this ResourceSpans are taken.
-    fn end(&mut self, batch: &Batch<'_>, slot: u32, mut sum: Sum) {
+    fn end(&mut self, batch: &Batch<'_>, at: u32, mut sum: Sum) {
         if let Some(wait) = self.rules.after_root
             && sum.has_root
         {
-            self.hasten_for_root(slot, wait);
+            self.hasten_for_root(at, wait);
         }
         if self.program.needs_size {
             let resource = batch.kept.map_or(0, |at| self.resources.get(at).size);
             let size = sum.whole() + resource;
-            let trace = self.traces.get_mut(slot);
-            trace.size += size;
+            let chain = self.chains.get_mut(at);
+            chain.size += size;
             let around = u32::try_from(size::field(size) - size).unwrap_or(0);
-            trace.envelopes_size = trace.envelopes_size.saturating_add(around);
+            chain.envelopes_size = chain.envelopes_size.saturating_add(around);
             let max = self.rules.trace_bytes_max;
-            if max > 0 && trace.size > max {
-                return self.too_large(batch.moment.now, slot);
+            if max > 0 && chain.size > max {
+                return self.too_large(batch.moment.now, at);
             }
         }
         if self.rules.span_ingest {
-            self.judge_batch(batch.moment, slot);
+            self.judge_batch(batch.moment, at);
         }
     }
 
-    fn hasten_for_root(&mut self, slot: u32, wait: std::time::Duration) {
+    fn hasten_for_root(&mut self, at: u32, wait: std::time::Duration) {
         let due = self.wheel.due_after_root(wait);
-        let trace = self.traces.get_mut(slot);
-        if due < trace.due {
-            trace.due = due;
-            let (id, generation) = (trace.id, trace.generation);
-            self.wheel.put(due, Due { slot, generation }, &id);
+        let chain = self.chains.get_mut(at);
+        if due < chain.due {
+            chain.due = due;
+            let due_once = Due { chain: at, generation: chain.generation };
+            self.wheel.put(due, due_once, &self.traces.get(chain.trace).id);
         }
     }
 
-    fn too_large(&mut self, now: Instant, slot: u32) {
+    fn too_large(&mut self, now: Instant, at: u32) {
         self.stats.too_large += 1;
-        self.tell(slot, End::TooLarge, None);
-        self.stats.lost.too_large += self.spans_of(slot);
-        self.forget_spans(slot, true);
+        self.tell(at, End::TooLarge, None);
+        let Chain { trace: slot, spans, asked_at, .. } = *self.chains.get(at);
+        self.stats.lost.too_large += u64::from(spans);
+        self.forget_spans(at, true);
         self.census.decide();
-        let trace = self.traces.get_mut(slot);
         // Its id is taken out of its set.
-        (trace.state, trace.due) = (State::NotSampled, NO_SET);
+        self.traces.decide(slot, Outcome::NotSampled, NO_SET, asked_at);
         self.remember_not_sampled(now, slot, None, false);
     }
 
@@ -322,7 +328,7 @@ impl Shard {
         let mut next = self.traces.oldest();
         if self.rules.block_on_overflow {
             while let Some(slot) = next
-                && self.is_undecided(slot)
+                && self.waiting(slot).is_some()
             {
                 next = self.traces.after(slot);
             }
@@ -333,10 +339,9 @@ impl Shard {
     }
 
     fn evict(&mut self, now: Instant, slot: u32) {
-        if self.is_undecided(slot) {
-            self.tell(slot, End::Evicted, None);
-            self.stats.lost.evicted += self.spans_of(slot);
-            self.forget_spans(slot, true);
+        if let Some(chain) = self.waiting(slot) {
+            self.tell(chain, End::Evicted, None);
+            self.stats.lost.evicted += u64::from(self.chains.get(chain).spans);
             self.census.decide();
         }
         self.remove(now, slot, true);

@@ -1,7 +1,7 @@
 //! What a verdict does to a trace, and how what is kept leaves.
 
 use super::decide::Verdict;
-use super::{Address, Leaving, Marks, Moment, Shard, State};
+use super::{Address, Chain, Course, Leaving, Marks, Moment, Shard};
 use crate::sample::decided::Decision;
 use crate::sample::fate::End;
 use crate::sample::mark;
@@ -26,76 +26,74 @@ impl Timing {
 }
 
 impl Shard {
-    /// Carries a verdict out.
-    pub(super) fn carry_out(&mut self, now: Instant, slot: u32, verdict: Verdict, timing: Timing) {
-        self.stats.decided[verdict.outcome as usize] += 1;
+    /// Carries a verdict out. Whether the trace is still in the map.
+    pub(super) fn carry_out(
+        &mut self,
+        now: Instant,
+        chain: u32,
+        verdict: Verdict,
+        timing: Timing,
+    ) -> bool {
+        let Verdict { outcome, marks } = verdict;
+        self.stats.decided[outcome as usize] += 1;
         self.census.decide();
-        self.traces.get_mut(slot).decided_at = now;
-        let policy = verdict.marks.policy;
-        self.tell(slot, End::Decided(verdict.outcome), policy);
-        match verdict.outcome {
-            Outcome::Sampled => self.keep(now, slot, verdict.marks, timing),
-            Outcome::NotSampled | Outcome::Dropped => {
-                self.stats.dropped += self.spans_of(slot);
-                self.forget_spans(slot, timing != Timing::Due || self.rules.early);
-                let dropped = verdict.outcome == Outcome::Dropped;
-                let state = if dropped { State::Dropped } else { State::NotSampled };
-                self.traces.get_mut(slot).state = state;
-                self.remember_not_sampled(now, slot, policy, timing.is_in_set());
-            }
+        self.tell(chain, End::Decided(outcome), marks.policy);
+        let Chain { trace: slot, due, spans, .. } = *self.chains.get(chain);
+        self.traces.decide(slot, outcome, due, now);
+        if outcome == Outcome::Sampled {
+            return self.keep(now, slot, chain, marks, timing);
         }
+        self.stats.dropped += u64::from(spans);
+        self.forget_spans(chain, timing != Timing::Due || self.rules.early);
+        self.remember_not_sampled(now, slot, marks.policy, timing.is_in_set())
     }
 
-    fn keep(&mut self, now: Instant, slot: u32, marks: Marks, timing: Timing) {
-        let trace = self.traces.get_mut(slot);
-        trace.state = State::Sampled;
-        let (id, mut at) = (trace.id, trace.tail);
+    fn keep(&mut self, now: Instant, slot: u32, chain: u32, marks: Marks, timing: Timing) -> bool {
+        let leaves = self.chains.get_mut(chain);
+        leaves.course = Course::Leaves;
+        let mut at = leaves.tail;
         while at != Address::NONE {
             self.buffer.pin(at);
             at = self.buffer.before(at);
         }
-        let policy = marks.policy;
-        self.leaving.push_back(Leaving { slot, marks });
-        self.sampled.put(&id, Decision { policy });
+        let decision = Decision { policy: marks.policy };
+        self.leaving.push_back(Leaving { chain, marks });
+        self.sampled.put(&self.traces.get(slot).id, decision);
         if self.sampled.is_on() {
             self.remove(now, slot, timing.is_in_set());
         }
+        !self.sampled.is_on()
     }
 
-    /// The trace is not kept: its cache knows, and then the map need not.
+    /// The trace is not kept: its cache knows, and then the map need not. Whether it still does.
     pub(super) fn remember_not_sampled(
         &mut self,
         now: Instant,
         slot: u32,
         policy: Option<u16>,
         strays: bool,
-    ) {
-        let id = self.traces.get(slot).id;
-        self.not_sampled.put(&id, Decision { policy });
+    ) -> bool {
+        self.not_sampled.put(&self.traces.get(slot).id, Decision { policy });
         if self.not_sampled.is_on() {
             self.remove(now, slot, strays);
         }
+        !self.not_sampled.is_on()
     }
 
-    /// With span-ingest: the batch of trace `slot` that was taken just now (tailsampling 3.5).
-    pub(super) fn judge_batch(&mut self, moment: Moment, slot: u32) {
-        self.traces.get_mut(slot).decided_at = moment.now;
-        let Some(mut verdict) = self.judge_part(moment, slot) else { return };
+    /// With span-ingest: the batch of a trace that was taken just now (tailsampling 3.5).
+    pub(super) fn judge_batch(&mut self, moment: Moment, chain: u32) {
+        self.chains.get_mut(chain).asked_at = moment.now;
+        let Some(mut verdict) = self.judge_part(moment, chain) else { return };
         verdict.marks.last_only = true;
-        self.carry_out(moment.now, slot, verdict, Timing::InSet);
+        self.carry_out(moment.now, chain, verdict, Timing::InSet);
     }
 
     /// Gathers the next trace that leaves; its spans. Its bytes are in [`Self::kept`].
     pub(super) fn gather_next(&mut self) -> Option<u64> {
-        let Leaving { slot, marks } = self.leaving.pop_front()?;
-        let trace = self.traces.get_mut(slot);
-        let tail = std::mem::replace(&mut trace.tail, Address::NONE);
-        let in_map = trace.in_map;
+        let Leaving { chain, marks } = self.leaving.pop_front()?;
+        let tail = self.chains.get(chain).tail;
         let spans = self.gather.collect(tail, &mut self.buffer, &self.resources, &self.scopes);
-        if !in_map {
-            self.states.forget(slot);
-            self.traces.release(slot);
-        }
+        self.release(chain);
         self.mark(&marks);
         self.kept_by = marks.policy;
         self.in_hand = spans;

@@ -3,7 +3,7 @@
 
 use super::decide::Verdict;
 use super::leave::Timing;
-use super::{Moment, Shard, Tick};
+use super::{Chain, Moment, Shard, Tick};
 use crate::sample::fate::End;
 use crate::sample::survivors;
 use crate::sample::wheel::Due;
@@ -93,42 +93,55 @@ impl Shard {
         for id in strays {
             match self.traces.find(&id) {
                 None => self.stats.dropped_too_early += 1,
-                Some(slot) if self.is_undecided(slot) => self.decide(tick, slot, Timing::InSet),
-                Some(_) => {}
+                Some(slot) => {
+                    if let Some(chain) = self.waiting(slot) {
+                        self.decide(tick, chain, Timing::InSet);
+                    }
+                }
             }
         }
     }
 
     fn decide_some(&mut self, tick: &mut Tick) {
         let end = tick.due.len().min(tick.next + SLICE);
+        self.look_ahead(&tick.due[tick.next..end]);
         while tick.next < end {
             let due = tick.due[tick.next];
             tick.next += 1;
             if self.is_due(tick, due) {
                 let timing = if tick.early { Timing::Hastened } else { Timing::Due };
-                self.decide(tick, due.slot, timing);
+                self.decide(tick, due.chain, timing);
             }
         }
+    }
+
+    /// Reads the records that are needed next. They have left the caches of the CPU long ago, and
+    /// memory answers many questions in the time of one.
+    fn look_ahead(&self, due: &[Due]) {
+        let mut slots = [0; SLICE];
+        for (slot, due) in slots.iter_mut().zip(due) {
+            *slot = self.chains.get(due.chain).trace;
+        }
+        let traces = slots[..due.len()].iter().filter_map(|slot| self.traces.look_at(*slot));
+        std::hint::black_box(traces.fold(0, u64::wrapping_add));
     }
 
     /// Whether the trace is still to be decided in this set: it may be gone, decided, or moved to
     /// an earlier one.
     pub(super) fn is_due(&self, tick: &Tick, due: Due) -> bool {
-        let trace = self.traces.get(due.slot);
-        trace.generation == due.generation
-            && trace.due == tick.number
-            && self.is_undecided(due.slot)
+        self.chains.waits(due, tick.number)
     }
 
-    fn decide(&mut self, tick: &Tick, slot: u32, timing: Timing) {
+    fn decide(&mut self, tick: &Tick, chain: u32, timing: Timing) {
         let now = tick.moment.now;
         if !self.rules.span_ingest {
-            let verdict = self.judge(tick, slot);
-            return self.carry_out(now, slot, verdict, timing);
+            let verdict = self.judge(tick, chain);
+            self.carry_out(now, chain, verdict, timing);
+            return;
         }
         // Whatever still waits was judged as it came (tailsampling 3.5).
-        self.carry_out(now, slot, Verdict::not_sampled(), timing);
-        if self.traces.get(slot).in_map {
+        let slot = self.chains.get(chain).trace;
+        if self.carry_out(now, chain, Verdict::not_sampled(), timing) {
             self.remove(now, slot, timing == Timing::InSet);
         }
     }
@@ -138,8 +151,17 @@ impl Shard {
             self.stats.decided_early += tick.due.len() as u64;
         } else {
             self.stats.traces_at_tick = self.traces.len() as u64;
+            self.thin();
         }
         self.tidy();
+    }
+
+    /// Roots hasten most traces out of the set that they came into.
+    fn thin(&mut self) {
+        if self.rules.after_root.is_some() {
+            let Self { wheel, chains, .. } = self;
+            wheel.thin(|number, due| chains.waits(due, number));
+        }
     }
 
     /// Frees what nobody needs, and makes that possible where little is left.
@@ -147,12 +169,20 @@ impl Shard {
         let taken = self.wheel.taken();
         let Some(done) = taken.checked_sub(1) else { return };
         self.free_segments(done);
-        while let Some(segment) = self.buffer.sparse() {
-            let Self { traces, buffer, resources, scopes, .. } = self;
-            survivors::move_all(segment, traces, buffer, |origin| {
-                resources.count(origin.resource);
-                scopes.count(origin.scope);
-            });
+        // Who waits for longer than after a root waits for one, and that may be long.
+        let soon = taken + self.rules.after_root.map_or(0, |wait| wait.as_secs());
+        loop {
+            let sparse = self.buffer.sparse();
+            if sparse.is_empty() {
+                return;
+            }
+            let Self { chains, buffer, resources, scopes, .. } = self;
+            for segment in sparse {
+                survivors::move_all(segment, soon, chains, buffer, |origin| {
+                    resources.count(origin.resource);
+                    scopes.count(origin.scope);
+                });
+            }
             self.free_segments(done);
         }
     }
@@ -181,7 +211,7 @@ impl Shard {
         for _ in 0..FORGET {
             let Some(slot) = next else { break };
             next = self.traces.after(slot);
-            if !self.is_undecided(slot) {
+            if self.waiting(slot).is_none() {
                 self.remove(now, slot, true);
             }
         }
@@ -209,11 +239,11 @@ impl Shard {
     fn give_up(&mut self, tick: &Tick) {
         for due in &tick.due {
             if self.is_due(tick, *due) {
-                self.tell(due.slot, End::Shutdown, None);
-                self.stats.lost.shutdown += self.spans_of(due.slot);
-                self.forget_spans(due.slot, true);
+                self.tell(due.chain, End::Shutdown, None);
+                let Chain { trace, spans, .. } = *self.chains.get(due.chain);
+                self.stats.lost.shutdown += u64::from(spans);
                 self.census.decide();
-                self.remove(tick.moment.now, due.slot, false);
+                self.remove(tick.moment.now, trace, false);
             }
         }
     }
