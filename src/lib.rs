@@ -67,6 +67,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod demo;
+pub(crate) mod http2;
 pub mod net;
 pub mod otlp;
 pub mod policy_test;

@@ -55,6 +55,8 @@ struct Inner {
     socket: Socket,
     tls: Option<Box<Session>>,
     unread: Option<Unread>,
+    /// What was shown and is of use only with more behind it, while nothing more is there.
+    stub: Vec<u8>,
     out: Vec<u8>,
     /// How much of `out` the kernel has.
     sent: usize,
@@ -95,8 +97,8 @@ impl Stream {
     }
 
     fn new(socket: Socket) -> Self {
-        let (unread, out, tls) = (None, Vec::new(), None);
-        let inner = Inner { socket, tls, unread, out, sent: 0, bytes: (0, 0) };
+        let (unread, stub, out, tls) = (None, Vec::new(), Vec::new(), None);
+        let inner = Inner { socket, tls, unread, stub, out, sent: 0, bytes: (0, 0) };
         Self(Rc::new(RefCell::new(inner)))
     }
 
@@ -142,6 +144,35 @@ impl Stream {
     /// As the OS says; the connection is then lost.
     pub fn drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.borrow_mut().drain(cx)
+    }
+
+    /// Reads what the peer has sent and shows it to `take`, which says how much of it is done with,
+    /// and whether the rest, which is shown again, is of use only with more behind it. False when
+    /// the peer has ended.
+    ///
+    /// # Errors
+    /// As the OS says; the connection is then lost.
+    pub fn feed(
+        &self,
+        cx: &mut Context<'_>,
+        take: impl FnOnce(&[u8]) -> (usize, bool),
+    ) -> Poll<io::Result<bool>> {
+        if turn::poll_over(cx) {
+            return Poll::Pending;
+        }
+        self.0.borrow_mut().feed(cx, take)
+    }
+
+    /// Writes as much of `bytes` as is taken at once, and keeps the rest for [`Self::drain`].
+    pub fn gather(&self, bytes: &[u8]) {
+        self.0.borrow_mut().gather(&[bytes]);
+    }
+
+    /// Bytes that were gathered and that the kernel has not taken.
+    #[must_use]
+    pub fn gathered(&self) -> usize {
+        let inner = self.0.borrow();
+        inner.out.len() - inner.sent
     }
 
     /// Puts bytes back that the layer above has read and that are for another: they are read again.
@@ -227,6 +258,10 @@ impl Inner {
                 Poll::Pending => return Poll::Pending,
             }
         }
+        Poll::Ready(Ok(self.gather(bytes)))
+    }
+
+    fn gather(&mut self, bytes: &[&[u8]]) -> usize {
         let n: usize = bytes.iter().map(|b| b.len()).sum();
         if self.out.capacity() <= GATHER_BYTES_KEPT
             && self.out.len() + n > GATHER_BYTES_KEPT
@@ -238,7 +273,53 @@ impl Inner {
         for slice in bytes {
             self.out.extend_from_slice(slice);
         }
-        Poll::Ready(Ok(n))
+        n
+    }
+
+    fn feed(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: impl FnOnce(&[u8]) -> (usize, bool),
+    ) -> Poll<io::Result<bool>> {
+        if self.unread.is_none() && !ready!(self.fill(cx))? {
+            return Poll::Ready(Ok(false));
+        }
+        let Some(mut unread) = self.unread.take() else { return Poll::Ready(Ok(true)) };
+        let (n, hungry) = take(&unread.buffer.bytes()[unread.start..unread.end]);
+        unread.start += n;
+        if hungry {
+            self.stub.extend_from_slice(&unread.buffer.bytes()[unread.start..unread.end]);
+            unread.buffer.put();
+        } else {
+            self.unread = Some(unread);
+        }
+        Poll::Ready(Ok(true))
+    }
+
+    /// Reads into a buffer, behind the stub of what was read before. False at the end.
+    fn fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut buffer = Buffer::take();
+        let start = self.stub.len();
+        let room = &mut buffer.bytes_mut()[start..];
+        let read = match &mut self.tls {
+            None => self.socket.poll_read(cx, room).map_ok(|n| {
+                self.bytes.0 += n as u64;
+                n
+            }),
+            Some(tls) => {
+                let mut room = ReadBuf::new(room);
+                let read = tls.read(&mut self.socket, cx, &mut room, &mut self.bytes.0);
+                read.map_ok(|()| room.filled().len())
+            }
+        };
+        if let Poll::Ready(Ok(n @ 1..)) = read {
+            buffer.bytes_mut()[..start].copy_from_slice(&self.stub);
+            self.stub = Vec::new();
+            self.unread = Some(Unread { buffer, start: 0, end: start + n });
+            return Poll::Ready(Ok(true));
+        }
+        buffer.put();
+        read.map_ok(|_| false)
     }
 
     fn read(&mut self, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

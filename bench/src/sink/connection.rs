@@ -8,8 +8,8 @@ use super::faults::{Answer, Faults, Replies};
 use super::judge::Judge;
 use crate::net::{Carry, Received};
 use crate::wire::frame::{self, Frame, Violation, violation};
+use crate::wire::gather::Gather;
 use crate::wire::grpc;
-use crate::wire::headers::Gather;
 use crate::wire::settings::{self, Announced, Peer};
 use crate::wire::table::Table;
 

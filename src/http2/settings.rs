@@ -9,6 +9,7 @@ const ENABLE_PUSH: u16 = 2;
 const MAX_CONCURRENT_STREAMS: u16 = 3;
 const INITIAL_WINDOW_SIZE: u16 = 4;
 const MAX_FRAME_SIZE: u16 = 5;
+const MAX_HEADER_LIST_SIZE: u16 = 6;
 
 /// The initial window of streams and connections.
 pub(crate) const WINDOW_DEFAULT: u32 = 65535;
@@ -43,6 +44,9 @@ impl Peer {
             let value = u32::from_be_bytes([entry[2], entry[3], entry[4], entry[5]]);
             match u16::from_be_bytes([entry[0], entry[1]]) {
                 HEADER_TABLE_SIZE => self.header_table_bytes = value,
+                ENABLE_PUSH if value > 1 => {
+                    return violation(PROTOCOL_ERROR, "ENABLE_PUSH is neither 0 nor 1");
+                }
                 MAX_CONCURRENT_STREAMS => self.streams_max = value,
                 INITIAL_WINDOW_SIZE if value > 0x7fff_ffff => {
                     return violation(FLOW_CONTROL_ERROR, "initial window above 2^31-1");
@@ -72,6 +76,8 @@ pub(crate) struct Announced {
     pub(crate) stream_window: u32,
     pub(crate) connection_window: u32,
     pub(crate) frame_bytes_max: usize,
+    /// `None`: unlimited.
+    pub(crate) header_list_bytes_max: Option<u32>,
     pub(crate) client: bool,
 }
 
@@ -90,6 +96,9 @@ impl Announced {
         }
         entries.push((INITIAL_WINDOW_SIZE, self.stream_window));
         entries.push((MAX_FRAME_SIZE, self.frame_bytes_max as u32));
+        if let Some(bytes) = self.header_list_bytes_max {
+            entries.push((MAX_HEADER_LIST_SIZE, bytes));
+        }
         put_header(out, 6 * entries.len(), SETTINGS, 0, 0);
         for (id, value) in entries {
             out.extend_from_slice(&id.to_be_bytes());
@@ -108,8 +117,8 @@ pub(crate) fn put_ack(out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::frame::next;
     use super::*;
-    use crate::wire::frame::next;
 
     #[test]
     fn what_is_announced_is_understood() {
@@ -119,6 +128,7 @@ mod tests {
             stream_window: 1 << 20,
             connection_window: 1 << 21,
             frame_bytes_max: 1 << 18,
+            header_list_bytes_max: Some(1 << 16),
             client: true,
         };
         let mut out = Vec::new();
@@ -139,7 +149,7 @@ mod tests {
 
     #[test]
     fn settings_out_of_range_are_violations() {
-        for (id, value) in [(4_u16, 0x8000_0000_u32), (5, 100), (5, 1 << 24)] {
+        for (id, value) in [(2_u16, 2_u32), (4, 0x8000_0000), (5, 100), (5, 1 << 24)] {
             let payload = [&id.to_be_bytes()[..], &value.to_be_bytes()].concat();
             let frame = Frame { kind: SETTINGS, flags: 0, stream: 0, payload: &payload };
             assert!(Peer::default().apply(&frame).is_err(), "{id}");

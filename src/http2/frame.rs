@@ -11,6 +11,7 @@ pub(crate) const FRAME_BYTES_MAX: usize = (1 << 24) - 1;
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
+pub(crate) const PRIORITY_FRAME: u8 = 2;
 pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const PUSH_PROMISE: u8 = 5;
@@ -29,6 +30,7 @@ pub(crate) const PRIORITY: u8 = 0x20;
 pub(crate) const NO_ERROR: u32 = 0;
 pub(crate) const PROTOCOL_ERROR: u32 = 1;
 pub(crate) const FLOW_CONTROL_ERROR: u32 = 3;
+pub(crate) const STREAM_CLOSED: u32 = 5;
 pub(crate) const FRAME_SIZE_ERROR: u32 = 6;
 pub(crate) const REFUSED_STREAM: u32 = 7;
 pub(crate) const CANCEL: u32 = 8;
@@ -70,22 +72,39 @@ impl Frame<'_> {
     }
 }
 
+/// A frame's header.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Header {
+    pub(crate) len: usize,
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+}
+
+/// Reads the header that `bytes` begin with; `None` if it is not all there.
+#[inline]
+pub(crate) fn header(bytes: &[u8], payload_max: usize) -> Result<Option<Header>, Violation> {
+    let Some(h) = bytes.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
+    let len = usize::from(h[0]) << 16 | usize::from(h[1]) << 8 | usize::from(h[2]);
+    if len > payload_max {
+        return violation(FRAME_SIZE_ERROR, "frame larger than allowed");
+    }
+    let stream = u32::from_be_bytes([h[5] & 0x7f, h[6], h[7], h[8]]);
+    Ok(Some(Header { len, kind: h[3], flags: h[4], stream }))
+}
+
 /// Takes the next whole frame off `bytes`; `None` if it is not all there.
 #[inline]
 pub(crate) fn next<'a>(
     bytes: &mut &'a [u8],
     payload_max: usize,
 ) -> Result<Option<Frame<'a>>, Violation> {
-    let Some(h) = bytes.get(..HEADER_BYTES) else { return Ok(None) };
-    let len = usize::from(h[0]) << 16 | usize::from(h[1]) << 8 | usize::from(h[2]);
-    if len > payload_max {
-        return violation(FRAME_SIZE_ERROR, "frame larger than allowed");
-    }
+    let Some(Header { len, kind, flags, stream }) = header(bytes, payload_max)? else {
+        return Ok(None);
+    };
     let Some(payload) = bytes.get(HEADER_BYTES..HEADER_BYTES + len) else { return Ok(None) };
-    let stream = u32::from_be_bytes([h[5] & 0x7f, h[6], h[7], h[8]]);
-    let frame = Frame { kind: h[3], flags: h[4], stream, payload };
     *bytes = &bytes[HEADER_BYTES + len..];
-    Ok(Some(frame))
+    Ok(Some(Frame { kind, flags, stream, payload }))
 }
 
 /// The payload of DATA or HEADERS without padding and priority (RFC 9113 §6.1, §6.2).
@@ -117,6 +136,21 @@ pub(crate) fn put_header(out: &mut Vec<u8>, len: usize, kind: u8, flags: u8, str
     let l = (len as u32).to_be_bytes();
     let s = stream.to_be_bytes();
     out.extend_from_slice(&[l[1], l[2], l[3], kind, flags, s[0], s[1], s[2], s[3]]);
+}
+
+/// Appends a header block: one HEADERS frame, unless it is longer than the peer takes.
+#[inline]
+pub(crate) fn put_block(out: &mut Vec<u8>, stream: u32, end: u8, block: &[u8], max: usize) {
+    let (first, mut rest) = block.split_at(block.len().min(max));
+    let done = |rest: &[u8]| if rest.is_empty() { END_HEADERS } else { 0 };
+    put_header(out, first.len(), HEADERS, end | done(rest), stream);
+    out.extend_from_slice(first);
+    while !rest.is_empty() {
+        let (next, after) = rest.split_at(rest.len().min(max));
+        put_header(out, next.len(), CONTINUATION, done(after), stream);
+        out.extend_from_slice(next);
+        rest = after;
+    }
 }
 
 pub(crate) fn put_window_update(out: &mut Vec<u8>, stream: u32, credit: u32) {
@@ -176,6 +210,22 @@ mod tests {
         assert_eq!((frame.kind, frame.stream, frame.word(0)), (RST_STREAM, 7, Ok(CANCEL)));
         assert!(rest.is_empty());
         assert!(next(&mut &out[..], 3).is_err());
+    }
+
+    #[test]
+    fn a_block_longer_than_a_frame_goes_on_in_others() {
+        let mut out = Vec::new();
+        put_block(&mut out, 5, END_STREAM, b"abcdefg", 3);
+        let (mut rest, mut frames) = (&out[..], Vec::new());
+        while let Some(f) = next(&mut rest, 16384).expect("no violation") {
+            frames.push((f.kind, f.flags, f.stream, f.payload));
+        }
+        let want = [
+            (HEADERS, END_STREAM, 5, &b"abc"[..]),
+            (CONTINUATION, 0, 5, b"def"),
+            (CONTINUATION, END_HEADERS, 5, b"g"),
+        ];
+        assert_eq!(frames, want);
     }
 
     #[test]

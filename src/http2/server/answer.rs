@@ -1,0 +1,132 @@
+//! Answers: header blocks and bodies, within the peer's windows.
+
+use super::super::frame::{self, DATA, END_STREAM, NO_ERROR};
+use super::Server;
+use super::streams::End;
+
+/// An answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answer<'a> {
+    /// The header block.
+    pub(crate) head: &'a [u8],
+    /// The body, and the block of the trailers behind it. `None` if the header block is all.
+    pub(crate) rest: Option<(&'a [u8], &'a [u8])>,
+}
+
+impl<'a> Answer<'a> {
+    /// A header block alone.
+    pub(crate) fn refusal(head: &'a [u8]) -> Self {
+        Self { head, rest: None }
+    }
+}
+
+/// What is left of an answer.
+#[derive(Debug)]
+pub(super) struct Unsent {
+    body: Vec<u8>,
+    sent: usize,
+    trailers: Vec<u8>,
+}
+
+impl<C> Server<C> {
+    /// Answers a request, as far as the windows allow at once. A request that is not whole is
+    /// answered, too: the peer learns that its rest is not wanted. Nothing happens if the peer
+    /// does not wait any more.
+    pub(crate) fn respond(&mut self, id: u32, answer: Answer<'_>) {
+        let Some(stream) = self.streams.get(id) else { return };
+        if stream.gone {
+            return self.streams.remove(id, End::Answered);
+        }
+        let Some((body, trailers)) = answer.rest else {
+            self.put_block(id, answer.head, END_STREAM);
+            return self.close(id);
+        };
+        self.put_block(id, answer.head, 0);
+        let fits = i64::try_from(body.len()).is_ok_and(|len| len <= stream_room(self, id));
+        if fits && body.len() <= self.peer.frame_bytes_max {
+            self.put_data(id, body);
+            self.put_block(id, trailers, END_STREAM);
+            return self.close(id);
+        }
+        let unsent = Unsent { body: body.to_vec(), sent: 0, trailers: trailers.to_vec() };
+        if let Some(stream) = self.streams.get(id) {
+            stream.unsent = Some(Box::new(unsent));
+        }
+        self.send_on_stream(id);
+    }
+
+    /// Answers a request of which nothing is kept.
+    pub(super) fn answer_unopened(&mut self, id: u32, block: &[u8], ended: bool) {
+        self.put_block(id, block, END_STREAM);
+        if !ended {
+            frame::put_reset(&mut self.out, id, NO_ERROR);
+        }
+        self.streams.note(id, if ended { End::Answered } else { End::Reset });
+    }
+
+    /// Answers those requests whose body is still to come that `judge` has an answer for.
+    pub(crate) fn refuse_some(&mut self, mut judge: impl FnMut(&mut C) -> Option<Vec<u8>>) {
+        let late = self.streams.iter_mut().filter(|s| !s.ended);
+        let late: Vec<_> = late.filter_map(|s| Some((s.id, judge(&mut s.call)?))).collect();
+        for (id, block) in late {
+            self.respond(id, Answer::refusal(&block));
+        }
+    }
+
+    /// Sends what the windows allow now, on every stream.
+    pub(super) fn send_on(&mut self) {
+        let waiting: Vec<u32> =
+            self.streams.iter_mut().filter(|s| s.unsent.is_some()).map(|s| s.id).collect();
+        for id in waiting {
+            self.send_on_stream(id);
+        }
+    }
+
+    pub(super) fn send_on_stream(&mut self, id: u32) {
+        let room = stream_room(self, id);
+        let Some(mut unsent) = self.streams.get(id).and_then(|s| s.unsent.take()) else { return };
+        let mut room = usize::try_from(room).unwrap_or(0);
+        while room > 0 && unsent.sent < unsent.body.len() {
+            let left = &unsent.body[unsent.sent..];
+            let n = left.len().min(room).min(self.peer.frame_bytes_max);
+            self.put_data(id, &left[..n]);
+            unsent.sent += n;
+            room -= n;
+        }
+        if unsent.sent == unsent.body.len() {
+            self.put_block(id, &unsent.trailers, END_STREAM);
+            self.close(id);
+        } else if let Some(stream) = self.streams.get(id) {
+            stream.unsent = Some(unsent);
+        }
+    }
+
+    fn put_block(&mut self, id: u32, block: &[u8], end: u8) {
+        frame::put_block(&mut self.out, id, end, block, self.peer.frame_bytes_max);
+    }
+
+    fn put_data(&mut self, id: u32, bytes: &[u8]) {
+        frame::put_header(&mut self.out, bytes.len(), DATA, 0, id);
+        self.out.extend_from_slice(bytes);
+        self.send -= bytes.len() as i64;
+        if let Some(stream) = self.streams.get(id) {
+            stream.send -= bytes.len() as i64;
+        }
+    }
+
+    /// The answer is sent.
+    fn close(&mut self, id: u32) {
+        let ended = self.streams.get(id).is_some_and(|s| s.ended);
+        if !ended {
+            // RFC 9113 §8.1: the rest of the request is not wanted.
+            frame::put_reset(&mut self.out, id, NO_ERROR);
+        }
+        self.streams.remove(id, if ended { End::Answered } else { End::Reset });
+    }
+}
+
+/// What may be sent on a stream now.
+fn stream_room<C>(server: &mut Server<C>, id: u32) -> i64 {
+    let connection = server.send;
+    server.streams.get(id).map_or(0, |s| s.send.min(connection))
+}
