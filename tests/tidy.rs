@@ -99,13 +99,14 @@ const ROOMS: &[(&str, Kind, &[&str])] = &[
     ("config", Rim, &["upstream", "rpc", "net", "runtime", "sample", "route", "otlp", "telemetry"]),
     // rooms that speak to the world
     ("upstream", Rim, &["rpc", "net", "runtime", "route", "otlp", "telemetry", "time"]),
-    ("rpc", Rim, &["net", "runtime", "time"]),
+    ("rpc", Rim, &["net", "runtime", "http2", "time"]),
     ("net", Rim, &["runtime", "time"]),
     ("runtime", Rim, &["time"]),
     // pure rooms
     ("sample", Pure, &["otlp", "telemetry", "time"]),
     ("route", Pure, &["otlp"]),
     ("otlp", Pure, &[]),
+    ("http2", Pure, &[]),
     // leaves
     ("telemetry", Rim, &["time"]),
     ("time", Pure, &[]),

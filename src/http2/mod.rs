@@ -16,4 +16,4 @@ pub(crate) mod server;
 pub(crate) mod settings;
 mod static_table;
 pub(crate) mod table;
-mod unpack;
+pub(crate) mod unpack;

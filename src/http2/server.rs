@@ -26,6 +26,8 @@ use streams::{End, Stream, Streams};
 
 /// Frames read between two looks at the time. The smallest take some ten nanoseconds.
 const FRAMES_MAX: usize = 64;
+/// What a peer may send of a request that is answered already, before it is told to stop.
+const UNWANTED_BYTES_MAX: u64 = 64 << 10;
 /// Our header table; that of the specification.
 const TABLE_BYTES: usize = 4096;
 
@@ -93,8 +95,6 @@ pub(crate) struct Server<C> {
     turn_first: u32,
     resets_young: u32,
     faults: u32,
-    /// The answer of our last PING is still to come.
-    pinged: bool,
     /// What is to be sent.
     pub(crate) out: Vec<u8>,
 }
@@ -115,8 +115,8 @@ enum Leaving {
     No,
     /// The peer was asked to open no more; what it had sent before it heard that is served.
     Asked,
-    /// It has heard: no stream above this one.
-    Since(u32),
+    /// It has heard, and opens no more.
+    Heard,
 }
 
 /// Our PINGs: that of [`Server::leave`], and others.
@@ -154,7 +154,6 @@ impl<C> Server<C> {
             turn_first: 0,
             resets_young: 0,
             faults: 0,
-            pinged: false,
             out,
         }
     }
@@ -164,20 +163,15 @@ impl<C> Server<C> {
         self.settled
     }
 
-    /// Streams whose answer is still to come, or to be sent.
+    /// Streams whose answer is still to come, or to be sent, or whose call still runs.
     pub(crate) fn open(&self) -> usize {
         self.streams.len()
     }
 
     /// Whether one of us leaves and no stream is left.
     pub(crate) fn is_over(&self) -> bool {
-        let leaves = self.peer_leaves || matches!(self.leaving, Leaving::Since(_));
+        let leaves = self.peer_leaves || self.leaving == Leaving::Heard;
         leaves && self.streams.len() == 0
-    }
-
-    /// Whether the answer of a PING is still to come.
-    pub(crate) fn is_pinged(&self) -> bool {
-        self.pinged
     }
 
     /// Begins a turn, for the count of rapid resets.
@@ -192,9 +186,8 @@ impl<C> Server<C> {
         self.give_credit(0);
     }
 
-    /// Asks the peer for a sign of life.
+    /// Asks the peer for a sign of life; any byte of its is one.
     pub(crate) fn ping(&mut self) {
-        self.pinged = true;
         frame::put_header(&mut self.out, 8, PING, 0, 0);
         self.out.extend_from_slice(&PING_ALIVE);
     }
@@ -298,8 +291,13 @@ impl<C> Server<C> {
                 stream.received += content as u64;
                 let beyond = stream.expected.is_some_and(|expected| stream.received > expected);
                 match stream.receive.take(len) {
-                    true => beyond.then_some(PROTOCOL_ERROR),
                     false => Some(FLOW_CONTROL_ERROR),
+                    true if beyond => Some(PROTOCOL_ERROR),
+                    true if stream.call.is_none() && stream.received > UNWANTED_BYTES_MAX => {
+                        self.give_up(id);
+                        None
+                    }
+                    true => None,
                 }
             }
             // What was under way when we reset it is nobody's fault.
@@ -324,9 +322,10 @@ impl<C> Server<C> {
         };
         let mut refusal = None;
         if let Some(stream) = self.streams.get(data.stream).filter(|s| !s.ended)
+            && let Some(call) = &mut stream.call
             && !content.is_empty()
         {
-            refusal = calls.data(&mut stream.call, content).err();
+            refusal = calls.data(call, content).err();
         }
         if let Some(block) = refusal {
             self.respond(data.stream, Answer::refusal(&block));
@@ -350,6 +349,7 @@ impl<C> Server<C> {
         }
         if let Some(stream) = self.streams.get(id)
             && !stream.ended
+            && stream.call.is_some()
             && let Some(credit) = stream.receive.credit()
         {
             frame::put_window_update(&mut self.out, id, credit);
@@ -363,7 +363,11 @@ impl<C> Server<C> {
             return self.fault(id, PROTOCOL_ERROR);
         }
         stream.ended = true;
-        if let Err(block) = calls.end(id, &mut stream.call) {
+        let Some(call) = &mut stream.call else {
+            self.streams.remove(id, End::Answered);
+            return Ok(());
+        };
+        if let Err(block) = calls.end(id, call) {
             self.respond(id, Answer::refusal(&block));
         }
         Ok(())
@@ -414,7 +418,7 @@ impl<C> Server<C> {
         if id <= self.streams.last() {
             return self.trailers(id, ends, calls);
         }
-        if matches!(self.leaving, Leaving::Since(_)) {
+        if self.leaving == Leaving::Heard {
             return Ok(());
         }
         self.streams.advance(id);
@@ -426,26 +430,18 @@ impl<C> Server<C> {
         if own || (self.head.fault().is_some() && !self.head.is_too_large()) {
             return self.fault(id, PROTOCOL_ERROR);
         }
-        match calls.open(&self.head) {
-            Ok(call) => {
-                self.streams.push(Stream {
-                    id,
-                    call,
-                    ended: false,
-                    gone: false,
-                    receive: Window::new(self.options.window.max(WINDOW_DEFAULT)),
-                    send: i64::from(self.peer.stream_window),
-                    expected: self.head.content_length(),
-                    received: 0,
-                    unsent: None,
-                });
-                if ends { self.end(id, calls) } else { Ok(()) }
-            }
-            Err(block) => {
-                self.answer_unopened(id, &block, ends);
-                Ok(())
-            }
+        let window = self.options.window.max(WINDOW_DEFAULT);
+        let (call, refusal) = match calls.open(&self.head) {
+            Ok(call) => (Some(call), None),
+            Err(block) => (None, Some(block)),
+        };
+        let mut stream = Stream::new(id, call, window, self.peer.stream_window);
+        stream.expected = self.head.content_length();
+        self.streams.push(stream);
+        if let Some(block) = refusal {
+            self.put_refusal(id, &block);
         }
+        if ends { self.end(id, calls) } else { Ok(()) }
     }
 
     /// A header block on a stream that was opened before.
@@ -520,13 +516,9 @@ impl<C> Server<C> {
             return violation(PROTOCOL_ERROR, "PING on a stream");
         }
         frame::answer_ping(&mut self.out, frame)?;
-        if frame.has(ACK) {
-            if frame.payload == PING_ALIVE {
-                self.pinged = false;
-            } else if frame.payload == PING_LEAVE && self.leaving == Leaving::Asked {
-                self.leaving = Leaving::Since(self.streams.last());
-                frame::put_goaway(&mut self.out, self.streams.last(), NO_ERROR, "");
-            }
+        if frame.has(ACK) && frame.payload == PING_LEAVE && self.leaving == Leaving::Asked {
+            self.leaving = Leaving::Heard;
+            frame::put_goaway(&mut self.out, self.streams.last(), NO_ERROR, "");
         }
         Ok(())
     }

@@ -278,4 +278,28 @@ mod tests {
         assert!(read(&mut decoder, &long).is_ok());
         assert_eq!(decoder.bytes, 0, "nothing fits a table of none");
     }
+
+    #[test]
+    fn any_bytes_are_read_or_refused_and_the_table_keeps_its_limit() {
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut next = || {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random as u8
+        };
+        for round in 0..20_000 {
+            let mut decoder = Decoder::new(128);
+            for _ in 0..4 {
+                let block: Vec<u8> = (0..round % 40).map(|_| next()).collect();
+                let mut fields = 0;
+                if decoder.decode(&block, |_, _| fields += 1).is_err() {
+                    break;
+                }
+                assert!(fields <= block.len());
+            }
+            let bytes: usize = decoder.entries.iter().map(Entry::bytes).sum();
+            assert!(decoder.bytes == bytes && bytes <= decoder.bytes_max.max(128));
+        }
+    }
 }

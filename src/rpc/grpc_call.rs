@@ -5,10 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::RecvStream;
-use h2::server::SendResponse;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::codec::{self, Codec};
 use super::frame::{self, PREFIX_BYTES, Prefix};
@@ -17,53 +14,119 @@ use super::metadata::Metadata;
 use super::service::{Call, Service, Transport};
 use super::status::{Code, Status};
 use super::welcome::welcome;
-use crate::runtime::lease::Charge;
-use crate::runtime::timer::Timeout;
+use crate::http2::head::Head;
+use crate::http2::server::{Answer, Calls};
+use crate::http2::{self, hpack};
+use crate::runtime::lease::{Charge, Purse};
 use crate::runtime::turn;
+use crate::time::Instant;
 
 /// A body that has not arrived by then costs its sender the call.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Allocated at once for a message that announces more.
 const BODY_BYTES_FIRST: usize = 256 << 10;
 
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
-const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
-const GRPC_CONTENT: HeaderValue = HeaderValue::from_static("application/grpc");
+/// A request that is not answered yet, as its stream keeps it.
+#[derive(Debug)]
+pub(super) enum Inbound {
+    /// Its body is still to come.
+    Arriving(Arriving),
+    /// Its call runs.
+    Running,
+}
 
-/// Answers one call. Failures are the client's answer; a lost connection ends quietly.
-pub(super) async fn answer<S: Service>(
-    server: Rc<Server<S>>,
-    request: http::Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-) {
+/// A request that is whole.
+pub(super) struct Arrived {
+    stream: u32,
+    admitted: Admitted,
+    prefix: Prefix,
+    message: Bytes,
+    charge: Option<Charge>,
+}
+
+/// What became of a call: its stream, and the message or why there is none.
+pub(super) type Answered = (u32, Result<Bytes, Refusal>);
+
+/// Where requests arrive.
+pub(super) struct Desk<'a, S> {
+    pub(super) server: &'a Server<S>,
+    /// Those that are whole.
+    pub(super) arrived: &'a mut Vec<Arrived>,
+    /// The earliest time at which a body is late.
+    pub(super) due: &'a mut Option<Instant>,
+    pub(super) now: Instant,
+}
+
+impl<S: Service> Calls for Desk<'_, S> {
+    type Call = Inbound;
+
+    fn open(&mut self, head: &Head) -> Result<Inbound, Vec<u8>> {
+        let admitted = admit(self.server, head);
+        let timeout = admitted.as_ref().ok().and_then(|admitted| admitted.timeout);
+        let due = self.now + timeout.map_or(BODY_TIMEOUT, |t| t.min(BODY_TIMEOUT));
+        *self.due = Some(self.due.map_or(due, |earliest| earliest.min(due)));
+        let admitted = admitted.map_err(|refusal| refusal.block())?;
+        let arriving = Arriving::new(admitted, due, self.server.options.recv_bytes_max);
+        Ok(Inbound::Arriving(arriving))
+    }
+
+    fn data(&mut self, call: &mut Inbound, bytes: &[u8]) -> Result<(), Vec<u8>> {
+        let Inbound::Arriving(arriving) = call else { return Ok(()) };
+        let pushed = arriving.push(bytes);
+        let charged = pushed.and_then(|()| arriving.charge(&self.server.memory));
+        charged.map_err(|status| Refusal::from(status).block())
+    }
+
+    fn end(&mut self, stream: u32, call: &mut Inbound) -> Result<(), Vec<u8>> {
+        let Inbound::Arriving(arriving) = std::mem::replace(call, Inbound::Running) else {
+            return Ok(());
+        };
+        let arrived = arriving.finish(stream).map_err(|status| Refusal::from(status).block())?;
+        self.arrived.push(arrived);
+        Ok(())
+    }
+}
+
+/// Refuses the requests whose bodies are late, and does not wait for the rest of those that were
+/// refused; when to look again.
+pub(super) fn refuse_late(
+    http2: &mut http2::server::Server<Inbound>,
+    now: Instant,
+) -> Option<Instant> {
+    let mut next: Option<Instant> = None;
+    http2.refuse_some(|call| {
+        let Inbound::Arriving(arriving) = call else { return None };
+        if arriving.due > now {
+            next = Some(next.map_or(arriving.due, |at| at.min(arriving.due)));
+            return None;
+        }
+        let text = "the request's body did not arrive in time";
+        Some(Refusal::from(Status::new(Code::DeadlineExceeded, text)).block())
+    });
+    next
+}
+
+/// Answers one call. Failures are the client's answer.
+pub(super) async fn answer<S: Service>(server: Rc<Server<S>>, arrived: Arrived) -> Answered {
     // One wake-up may bring hundreds.
     turn::pause().await;
-    let (head, mut body) = request.into_parts();
-    let outcome = match admit(&server, &head) {
-        Ok(admitted) => match welcome(server.options.auth.as_ref(), &head.headers).await {
-            Ok(()) => converse(&server, admitted, &mut body).await,
-            Err(stranger) => Err(stranger.into()),
-        },
-        Err(refusal) => Err(refusal),
-    };
-    // A client that reset the stream or left does not hear the answer; nobody is to blame.
-    let _ = match outcome {
-        Ok(reply) => send_reply(&mut respond, &reply),
-        Err(refusal) => send_refusal(&mut respond, refusal),
-    };
+    (arrived.stream, converse(&server, arrived).await)
 }
 
 /// A call whose headers are in order.
+#[derive(Debug)]
 struct Admitted {
     method: usize,
     codec: Codec,
     timeout: Option<Duration>,
     metadata: Option<Rc<Metadata>>,
+    /// All headers, where somebody has to be convinced by them.
+    headers: Option<Box<HeaderMap>>,
 }
 
 /// A failure, and how HTTP/2 tells it where gRPC does not.
-struct Refusal {
+#[derive(Debug)]
+pub(super) struct Refusal {
     http: StatusCode,
     status: Status,
     /// The client named an encoding that we do not have: it learns which we have.
@@ -76,33 +139,38 @@ impl From<Status> for Refusal {
     }
 }
 
-fn admit<S: Service>(server: &Server<S>, head: &http::request::Parts) -> Result<Admitted, Refusal> {
+fn admit<S: Service>(server: &Server<S>, head: &Head) -> Result<Admitted, Refusal> {
     let refuse = |http, code, text: String| Refusal {
         http,
         status: Status::new(code, text),
         encodings: false,
     };
-    if head.method != Method::POST {
+    if head.is_too_large() {
+        let text = "the headers are larger than SETTINGS_MAX_HEADER_LIST_SIZE".to_owned();
+        let http = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Err(refuse(http, Code::Internal, text));
+    }
+    if head.method() != b"POST" {
         let text = format!(
             "Received a HEADERS frame with :method {:?} which should be POST",
-            head.method.as_str()
+            String::from_utf8_lossy(head.method())
         );
         return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, Code::Internal, text));
     }
-    let content = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let content = head.get("content-type").unwrap_or_default();
     if !is_grpc(content) {
         let text =
             format!("invalid gRPC request content-type {:?}", String::from_utf8_lossy(content));
         return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument, text));
     }
-    let timeout = match head.headers.get(GRPC_TIMEOUT) {
+    let timeout = match head.get("grpc-timeout") {
         None => None,
-        Some(text) => Some(frame::parse_timeout(text.as_bytes()).ok_or_else(|| {
-            let text = format!("malformed grpc-timeout: {text:?}");
+        Some(text) => Some(frame::parse_timeout(text).ok_or_else(|| {
+            let text = format!("malformed grpc-timeout: {:?}", String::from_utf8_lossy(text));
             refuse(StatusCode::BAD_REQUEST, Code::Internal, text)
         })?),
     };
-    let path = head.uri.path();
+    let path = std::str::from_utf8(head.path()).unwrap_or_default();
     let method = server
         .service
         .method(path)
@@ -110,7 +178,7 @@ fn admit<S: Service>(server: &Server<S>, head: &http::request::Parts) -> Result<
     if timeout == Some(Duration::ZERO) {
         return Err(Status::new(Code::DeadlineExceeded, "context deadline exceeded").into());
     }
-    let encoding = head.headers.get(GRPC_ENCODING).map_or(&b""[..], HeaderValue::as_bytes);
+    let encoding = head.get("grpc-encoding").unwrap_or_default();
     let codec = Codec::of_grpc(encoding).ok_or_else(|| {
         let text = format!(
             "grpc: Decompressor is not installed for grpc-encoding {:?}",
@@ -118,8 +186,22 @@ fn admit<S: Service>(server: &Server<S>, head: &http::request::Parts) -> Result<
         );
         Refusal { encodings: true, ..refuse(StatusCode::OK, Code::Unimplemented, text) }
     })?;
-    let metadata = Metadata::of(&head.headers, &server.options.metadata);
-    Ok(Admitted { method, codec, timeout, metadata })
+    let wanted = &server.options.metadata;
+    let headers = (server.options.auth.is_some() || !wanted.is_empty()).then(|| map_of(head));
+    let metadata = headers.as_ref().and_then(|headers| Metadata::of(headers, wanted));
+    Ok(Admitted { method, codec, timeout, metadata, headers: headers.map(Box::new) })
+}
+
+/// The headers by name. What the `http` crate does not take as a header cannot be asked for.
+fn map_of(head: &Head) -> HeaderMap {
+    let pairs = head.fields().filter_map(|(name, value)| {
+        Some((HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?))
+    });
+    let mut map = HeaderMap::new();
+    for (name, value) in pairs {
+        map.append(name, value);
+    }
+    map
 }
 
 /// `application/grpc`, `application/grpc+proto`, `application/grpc;charset=…`.
@@ -143,53 +225,26 @@ fn unknown(service: &impl Service, path: &str) -> String {
     }
 }
 
-async fn converse<S: Service>(
-    server: &Server<S>,
-    admitted: Admitted,
-    body: &mut RecvStream,
-) -> Result<Bytes, Refusal> {
-    let wait = admitted.timeout.map_or(BODY_TIMEOUT, |t| t.min(BODY_TIMEOUT));
-    let reading = Timeout::new(wait, read(server, body, admitted.codec));
-    let (message, charge) = reading.await.unwrap_or_else(|| {
-        Err(Status::new(Code::DeadlineExceeded, "the request's body did not arrive in time"))
-    })?;
-    let Admitted { method, timeout, metadata, .. } = admitted;
-    let call = Call { method, message, charge, timeout, metadata, transport: Transport::Grpc };
-    Ok(server.service.call(call).await?)
-}
-
-/// The one message of a unary call, inflated, and what it is charged with.
-async fn read<S>(
-    server: &Server<S>,
-    body: &mut RecvStream,
-    codec: Codec,
-) -> Result<(Bytes, Option<Charge>), Status> {
-    let bytes_max = server.options.recv_bytes_max;
-    let mut arriving = Arriving::new(bytes_max);
-    while let Some(chunk) = body.data().await {
-        let chunk = chunk.map_err(|e| Status::new(Code::Cancelled, e.to_string()))?;
-        let len = chunk.len();
-        arriving.push(chunk)?;
-        if !arriving.is_charged(server) {
-            return Err(busy());
-        }
-        body.flow_control()
-            .release_capacity(len)
-            .map_err(|e| Status::new(Code::Internal, e.to_string()))?;
+async fn converse<S: Service>(server: &Server<S>, arrived: Arrived) -> Result<Bytes, Refusal> {
+    let Arrived { admitted, prefix, message, charge, .. } = arrived;
+    let Admitted { method, codec, timeout, metadata, headers } = admitted;
+    if let Some(headers) = headers {
+        welcome(server.options.auth.as_ref(), &headers).await?;
     }
-    let (prefix, message) = arriving.finish()?;
+    let bytes_max = server.options.recv_bytes_max;
     let message = match (prefix.compressed, codec) {
         (false, _) => message,
         (true, Codec::None) => {
             let text = "grpc: compressed flag set with identity or empty encoding";
-            return Err(Status::new(Code::Internal, text));
+            return Err(Status::new(Code::Internal, text).into());
         }
         (true, codec) => {
             let content = codec.inflate_in_turns(&message, bytes_max).await;
             content.map(Bytes::from).map_err(|e| not_inflated(codec, e, bytes_max))?
         }
     };
-    Ok((message, arriving.charge.take()))
+    let call = Call { method, message, charge, timeout, metadata, transport: Transport::Grpc };
+    Ok(server.service.call(call).await?)
 }
 
 /// Refused for lack of memory, with the hint to come back.
@@ -213,83 +268,81 @@ pub(super) fn not_inflated(codec: Codec, e: codec::Error, bytes_max: usize) -> S
     }
 }
 
-/// A message on its way in. One that comes in a single frame is never copied.
-struct Arriving {
+/// A request whose body is on its way in.
+#[derive(Debug)]
+pub(super) struct Arriving {
+    admitted: Admitted,
+    /// When it is late.
+    due: Instant,
     prefix: [u8; PREFIX_BYTES],
     prefix_len: usize,
     head: Option<Prefix>,
-    first: Bytes,
-    rest: Vec<u8>,
+    message: Vec<u8>,
     bytes_max: usize,
     charge: Option<Charge>,
 }
 
 impl Arriving {
-    fn new(bytes_max: usize) -> Self {
+    fn new(admitted: Admitted, due: Instant, bytes_max: usize) -> Self {
         Self {
+            admitted,
+            due,
             prefix: [0; PREFIX_BYTES],
             prefix_len: 0,
             head: None,
-            first: Bytes::new(),
-            rest: Vec::new(),
+            message: Vec::new(),
             bytes_max,
             charge: None,
         }
     }
 
-    fn len(&self) -> usize {
-        self.first.len() + self.rest.len()
-    }
-
-    fn push(&mut self, mut chunk: Bytes) -> Result<(), Status> {
-        if self.head.is_none() {
-            let n = chunk.len().min(PREFIX_BYTES - self.prefix_len);
-            self.prefix[self.prefix_len..self.prefix_len + n].copy_from_slice(&chunk.split_to(n));
-            self.prefix_len += n;
-            if self.prefix_len < PREFIX_BYTES {
-                return Ok(());
+    fn push(&mut self, mut bytes: &[u8]) -> Result<(), Status> {
+        let head = match self.head {
+            Some(head) => head,
+            None => {
+                let (prefix, rest) =
+                    bytes.split_at(bytes.len().min(PREFIX_BYTES - self.prefix_len));
+                self.prefix[self.prefix_len..][..prefix.len()].copy_from_slice(prefix);
+                self.prefix_len += prefix.len();
+                bytes = rest;
+                if self.prefix_len < PREFIX_BYTES {
+                    return Ok(());
+                }
+                let head = Prefix::read(self.prefix, self.bytes_max)?;
+                self.message.reserve_exact(head.len.min(BODY_BYTES_FIRST));
+                *self.head.insert(head)
             }
-            self.head = Some(Prefix::read(self.prefix, self.bytes_max)?);
-        }
-        let Some(head) = self.head else { return Ok(()) };
-        if self.len() + chunk.len() > head.len {
+        };
+        if self.message.len() + bytes.len() > head.len {
             // grpc-go: a unary method takes one message.
             let text =
                 "cardinality violation: received multiple request messages for a unary method";
             return Err(Status::new(Code::Internal, text));
         }
-        if chunk.is_empty() {
-            return Ok(());
-        }
-        if self.len() == 0 {
-            self.first = chunk;
-        } else {
-            if self.rest.is_empty() {
-                self.rest.reserve(head.len.min(BODY_BYTES_FIRST));
-                self.rest.extend_from_slice(&std::mem::take(&mut self.first));
-            }
-            self.rest.extend_from_slice(&chunk);
-        }
+        self.message.extend_from_slice(bytes);
         Ok(())
     }
 
-    /// Charges what has arrived of a large message. Small ones are bounded by the window.
-    fn is_charged<S>(&mut self, server: &Server<S>) -> bool {
-        let len = self.rest.len() as u64;
-        if len == 0 {
-            return true;
+    /// Charges what has arrived of a message that is not whole. Whole ones are bounded by what is
+    /// read at once.
+    fn charge(&mut self, memory: &Purse) -> Result<(), Status> {
+        let len = self.message.len();
+        let whole = self.head.is_some_and(|head| head.len == len);
+        if len == 0 || (whole && self.charge.is_none()) {
+            return Ok(());
         }
-        match &mut self.charge {
-            Some(charge) => charge.grow_to(len),
+        let charged = match &mut self.charge {
+            Some(charge) => charge.grow_to(len as u64),
             none => {
-                *none = server.memory.take(len);
+                *none = memory.take(len as u64);
                 none.is_some()
             }
-        }
+        };
+        if charged { Ok(()) } else { Err(busy()) }
     }
 
-    fn finish(&mut self) -> Result<(Prefix, Bytes), Status> {
-        let Some(head) = self.head else {
+    fn finish(self, stream: u32) -> Result<Arrived, Status> {
+        let Some(prefix) = self.head else {
             let text = match self.prefix_len {
                 0 => {
                     "cardinality violation: received no request message from non-client-streaming RPC"
@@ -298,44 +351,50 @@ impl Arriving {
             };
             return Err(Status::new(Code::Internal, text));
         };
-        if self.len() < head.len {
+        if self.message.len() < prefix.len {
             return Err(Status::new(Code::Internal, "unexpected EOF"));
         }
-        let message = match self.rest.is_empty() {
-            true => std::mem::take(&mut self.first),
-            false => std::mem::take(&mut self.rest).into(),
-        };
-        Ok((head, message))
+        let Self { admitted, message, charge, .. } = self;
+        Ok(Arrived { stream, admitted, prefix, message: message.into(), charge })
     }
 }
 
-fn send_reply(respond: &mut SendResponse<Bytes>, reply: &Bytes) -> Result<(), h2::Error> {
-    let mut framed = Vec::with_capacity(PREFIX_BYTES + reply.len());
-    framed.extend_from_slice(&Prefix { compressed: false, len: reply.len() }.bytes());
-    framed.extend_from_slice(reply);
-    let mut send = respond.send_response(response(StatusCode::OK), false)?;
-    send.send_data(framed.into(), false)?;
-    let mut trailers = HeaderMap::with_capacity(1);
-    trailers.insert(super::status::GRPC_STATUS, HeaderValue::from_static("0"));
-    send.send_trailers(trailers)
-}
+/// `:status: 200`, `content-type: application/grpc`, without a place in the peer's table.
+const OK_HEAD: &[u8] = b"\x88\x0f\x10\x10application/grpc";
+/// `grpc-status: 0`, likewise.
+const OK_TRAILERS: &[u8] = b"\x00\x0bgrpc-status\x010";
 
-/// A trailers-only answer.
-fn send_refusal(respond: &mut SendResponse<Bytes>, refusal: Refusal) -> Result<(), h2::Error> {
-    let mut response = response(refusal.http);
-    response.headers_mut().extend(refusal.status.trailers());
-    if refusal.encodings {
-        let accepted = HeaderValue::from_static(codec::ACCEPTED);
-        response.headers_mut().insert(GRPC_ACCEPT_ENCODING, accepted);
+/// Writes the answer of a call.
+pub(super) fn reply(
+    http2: &mut http2::server::Server<Inbound>,
+    stream: u32,
+    outcome: Result<Bytes, Refusal>,
+) {
+    match outcome {
+        Ok(message) => {
+            let mut framed = Vec::with_capacity(PREFIX_BYTES + message.len());
+            framed.extend_from_slice(&Prefix { compressed: false, len: message.len() }.bytes());
+            framed.extend_from_slice(&message);
+            http2.respond(stream, Answer { head: OK_HEAD, rest: Some((&framed, OK_TRAILERS)) });
+        }
+        Err(refusal) => http2.respond(stream, Answer::refusal(&refusal.block())),
     }
-    respond.send_response(response, true).map(drop)
 }
 
-fn response(status: StatusCode) -> Response<()> {
-    let mut response = Response::new(());
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, GRPC_CONTENT);
-    response
+impl Refusal {
+    /// The header block of a trailers-only answer.
+    fn block(&self) -> Vec<u8> {
+        let mut block = Vec::with_capacity(128);
+        hpack::put_literal(&mut block, ":status", self.http.as_str().as_bytes());
+        hpack::put_literal(&mut block, "content-type", b"application/grpc");
+        for (name, value) in &self.status.trailers() {
+            hpack::put_literal(&mut block, name.as_str(), value.as_bytes());
+        }
+        if self.encodings {
+            hpack::put_literal(&mut block, "grpc-accept-encoding", codec::ACCEPTED.as_bytes());
+        }
+        block
+    }
 }
 
 #[cfg(test)]
@@ -343,11 +402,24 @@ mod tests {
     use super::*;
 
     fn arrive(chunks: &[&'static [u8]]) -> Result<Bytes, Status> {
-        let mut arriving = Arriving::new(8);
+        let (method, codec, timeout, metadata, headers) = (0, Codec::None, None, None, None);
+        let admitted = Admitted { method, codec, timeout, metadata, headers };
+        let mut arriving = Arriving::new(admitted, Instant(0), 8);
         for chunk in chunks {
-            arriving.push(Bytes::from_static(chunk))?;
+            arriving.push(chunk)?;
         }
-        arriving.finish().map(|(_, message)| message)
+        arriving.finish(1).map(|arrived| arrived.message)
+    }
+
+    #[test]
+    fn constant_blocks_say_what_they_should() {
+        let mut said = Vec::new();
+        for block in [OK_HEAD, OK_TRAILERS] {
+            let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+            let each = |n: &[u8], v: &[u8]| said.push(format!("{}: {}", text(n), text(v)));
+            http2::unpack::Decoder::new(0).decode(block, each).expect("valid");
+        }
+        assert_eq!(said, [":status: 200", "content-type: application/grpc", "grpc-status: 0"]);
     }
 
     #[test]

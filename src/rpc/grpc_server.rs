@@ -1,5 +1,5 @@
-//! One gRPC connection on the server's side: h2 on a [`Stream`], every call a future of the
-//! connection's own task.
+//! One gRPC connection on the server's side: [`crate::http2`] on a [`Stream`], every call a future
+//! of the connection's own task.
 //!
 //! One poll reads all frames that have arrived, then lets the calls run, then writes all their
 //! frames at once. So calls never run between two frames of one wake-up (feasibility, trap a) and a
@@ -7,21 +7,23 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use h2::server::{Connection, SendResponse};
+use tokio::io::AsyncWrite as _;
 
-use super::grpc_call;
+use super::grpc_call::{self, Answered, Arrived, Desk, Inbound};
 use super::lost::Lost;
 use super::options::{GrpcServerOptions, ServerKeepalive};
-use super::pulse::Pulse;
+use super::pulse::{Need, Pulse};
 use super::service::Service;
+use crate::http2::frame::Violation;
+use crate::http2::server as http2;
 use crate::net::Stream;
 use crate::runtime::clock;
 use crate::runtime::drain::Drain;
@@ -35,13 +37,15 @@ const STREAMS_MAX: u32 = 1000;
 /// Header list of one request (gRPC suggests 8 KiB; `headers` of users can be long).
 const HEADER_BYTES_MAX: u32 = 64 << 10;
 /// Frames we are ready to take. Peers that honour it save framing; grpc-go cuts at 16 KiB anyway.
-const FRAME_BYTES_MAX: u32 = 64 << 10;
-/// Streams that the peer reset before we looked at them (rapid reset).
-const RESETS_PENDING_MAX: usize = 20;
+const FRAME_BYTES_MAX: usize = 64 << 10;
+/// Streams that the peer opens and resets within one turn (rapid reset).
+const RESETS_YOUNG_MAX: u32 = 20;
 /// Streams that we reset for the peer's errors before the connection is closed.
-const RESETS_LOCAL_MAX: usize = 256;
-/// Bytes of replies that h2 may hold per stream.
-const SEND_BYTES_MAX: usize = 64 << 10;
+const FAULTS_MAX: u32 = 256;
+/// Bytes of answers and acknowledgements that wait for a peer to take them.
+const SEND_BYTES_MAX: usize = 256 << 10;
+/// An idle connection keeps no larger buffer for its answers.
+const OUT_BYTES_KEPT: usize = 4 << 10;
 /// A connection that has not spoken HTTP/2 by then is closed.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
 /// A peer that ignores our GOAWAY loses the connection after this time.
@@ -84,128 +88,200 @@ impl<S> Server<S> {
 /// As the peer's fault or the network's.
 pub async fn serve<S: Service>(stream: Stream, server: Rc<Server<S>>) -> Result<(), Lost> {
     let _counted = Counted::new(&server.connections);
-    let window = server.window();
-    let Some(mut h2) = greet(&stream, &server, window).await? else { return Ok(()) };
     let listener = server.drain.listen();
-    let keepalive = &server.options.keepalive;
-    let mut life = Life::new(clock::now(), window);
-    let mut pulse = Pulse::new(keepalive, clock::now());
-    let mut ping_pong = h2.ping_pong();
-    let mut alarm = Alarm::default();
+    let mut connection = Connection::new(stream, server);
     let mut calls = FuturesUnordered::new();
-    poll_fn(|cx| {
-        if !life.leaving && listener.poll(cx) {
-            life.leave(&mut h2, clock::now(), Some(GOAWAY_GRACE));
+    let end = poll_fn(|cx| {
+        if listener.poll(cx) {
+            connection.leave(clock::now(), Some(GOAWAY_GRACE));
         }
+        connection.poll(&mut calls, grpc_call::answer, cx)
+    });
+    let end = end.await;
+    if let Err(Lost::Http2(code, what)) = end {
+        connection.http2.refuse(Violation { code, what });
+    }
+    // What was written last (GOAWAY) should still reach the peer.
+    poll_fn(|cx| {
+        let _ = connection.send(cx);
+        let _ = Pin::new(&mut connection.stream).poll_shutdown(cx);
+        Poll::Ready(())
+    })
+    .await;
+    end
+}
+
+/// A connection without its calls.
+struct Connection<S> {
+    http2: http2::Server<Inbound>,
+    /// Requests that are whole and whose calls are to be started.
+    arrived: Vec<Arrived>,
+    /// When to look for bodies that are late, and at first for the greeting.
+    due: Option<Instant>,
+    life: Life,
+    pulse: Pulse,
+    alarm: Alarm,
+    stream: Stream,
+    server: Rc<Server<S>>,
+}
+
+impl<S: Service> Connection<S> {
+    fn new(stream: Stream, server: Rc<Server<S>>) -> Self {
+        let (now, window) = (clock::now(), server.window());
+        Self {
+            http2: http2::Server::new(http2::Options {
+                window,
+                streams_max: server.options.streams_max.unwrap_or(STREAMS_MAX),
+                frame_bytes_max: FRAME_BYTES_MAX,
+                header_list_bytes_max: HEADER_BYTES_MAX,
+                resets_young_max: RESETS_YOUNG_MAX,
+                faults_max: FAULTS_MAX,
+            }),
+            arrived: Vec::new(),
+            due: Some(now + HANDSHAKE_TIMEOUT),
+            life: Life::new(now, window),
+            pulse: Pulse::new(&server.options.keepalive, now),
+            alarm: Alarm::default(),
+            stream,
+            server,
+        }
+    }
+
+    /// Reads all frames that have come, lets the calls run, sends. Ready when the connection ends.
+    fn poll<F: Future<Output = Answered>>(
+        &mut self,
+        calls: &mut FuturesUnordered<F>,
+        start: impl Fn(Rc<Server<S>>, Arrived) -> F,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Lost>> {
+        self.http2.begin_turn();
         // What the last turn has left comes before what is new.
-        progress(Pin::new(&mut calls), cx);
+        self.progress(calls, cx);
         loop {
-            match accept(&mut h2, cx, |request, respond| {
-                calls.push(grpc_call::answer(Rc::clone(&server), request, respond));
-            }) {
-                Poll::Ready(end) => {
-                    // What was queued last (GOAWAY) should still reach the peer.
-                    let _ = stream.drain(cx);
-                    return Poll::Ready(end.map_err(Lost::from));
-                }
-                Poll::Pending => {}
+            let read = self.read(cx);
+            for arrived in self.arrived.drain(..) {
+                calls.push(start(Rc::clone(&self.server), arrived));
             }
-            if !progress(Pin::new(&mut calls), cx) {
+            if let Poll::Ready(end) = read {
+                return Poll::Ready(end);
+            }
+            if !self.progress(calls, cx) {
                 break;
             }
         }
-        if let Poll::Ready(Err(e)) = stream.drain(cx) {
-            return Poll::Ready(Err(e.into()));
-        }
-        life.fit_window(&mut h2, server.window());
-        let now = clock::now();
-        if pulse.poll(now, stream.bytes().0, ping_pong.as_mut(), cx) {
+        if self.http2.is_over() {
             return Poll::Ready(Ok(()));
         }
-        let due = life.deadline(keepalive, now, calls.is_empty());
-        if due.is_some_and(|due| due <= now) {
-            if life.leaving {
+        let over = self.keep(cx);
+        let held_back = self.is_held_back();
+        match self.send(cx) {
+            Poll::Ready(Err(e)) => return Poll::Ready(Err(e.into())),
+            // What was not read for the answers' sake can be read now.
+            Poll::Ready(Ok(())) if held_back => cx.waker().wake_by_ref(),
+            _ => {}
+        }
+        if over { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// Reads what there is. Ready when the connection ends.
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Lost>> {
+        while !self.is_held_back() {
+            let Self { stream, http2, server, arrived, due, .. } = self;
+            let mut broken = None;
+            let more = ready!(stream.feed(cx, |bytes| {
+                let mut desk = Desk { server, arrived, due, now: clock::now() };
+                match http2.feed(bytes, &mut desk) {
+                    Ok(fed) => (fed.bytes, fed.hungry),
+                    Err(violation) => {
+                        broken = Some(violation);
+                        (bytes.len(), false)
+                    }
+                }
+            }))?;
+            if let Some(broken) = broken {
+                return Poll::Ready(Err(broken.into()));
+            }
+            if !more {
                 return Poll::Ready(Ok(()));
             }
-            life.leave(&mut h2, now, life.grace(keepalive, now));
-            cx.waker().wake_by_ref();
-        }
-        let next = due.filter(|due| *due > now).into_iter().chain([pulse.deadline()]).min();
-        if alarm.arm(now, next, cx) {
-            cx.waker().wake_by_ref();
         }
         Poll::Pending
-    })
-    .await
-}
+    }
 
-/// The HTTP/2 handshake; `None` if the peer does not speak in time.
-async fn greet<S>(
-    stream: &Stream,
-    server: &Server<S>,
-    window: u32,
-) -> Result<Option<Connection<Stream, Bytes>>, Lost> {
-    let mut handshake = pin!(
-        h2::server::Builder::new()
-            .initial_window_size(window)
-            .initial_connection_window_size(window)
-            .max_frame_size(FRAME_BYTES_MAX)
-            .max_concurrent_streams(server.options.streams_max.unwrap_or(STREAMS_MAX))
-            .max_header_list_size(HEADER_BYTES_MAX)
-            .max_concurrent_reset_streams(RESETS_PENDING_MAX)
-            .max_pending_accept_reset_streams(RESETS_PENDING_MAX)
-            .max_local_error_reset_streams(Some(RESETS_LOCAL_MAX))
-            .max_send_buffer_size(SEND_BYTES_MAX)
-            .handshake::<_, Bytes>(stream.clone())
-    );
-    let deadline = clock::now() + HANDSHAKE_TIMEOUT;
-    let mut alarm = Alarm::default();
-    poll_fn(|cx| {
-        let done = handshake.as_mut().poll(cx);
-        if let Poll::Ready(Err(e)) = stream.drain(cx) {
-            return Poll::Ready(Err(e.into()));
+    /// Whether the peer takes its answers too slowly to be read from.
+    fn is_held_back(&self) -> bool {
+        self.stream.gathered() + self.http2.out.len() >= SEND_BYTES_MAX
+    }
+
+    /// Lets the calls run while the turn lasts; true if it does and one ended, so that there is
+    /// something to send.
+    fn progress<F: Future<Output = Answered>>(
+        &mut self,
+        calls: &mut FuturesUnordered<F>,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let mut ended = false;
+        while let Poll::Ready(Some((stream, outcome))) = calls.poll_next_unpin(cx) {
+            grpc_call::reply(&mut self.http2, stream, outcome);
+            ended = true;
+            if turn::poll_over(cx) {
+                return false;
+            }
         }
-        match done {
-            Poll::Ready(done) => Poll::Ready(done.map(Some).map_err(Lost::from)),
-            Poll::Pending if alarm.arm(clock::now(), Some(deadline), cx) => Poll::Ready(Ok(None)),
-            Poll::Pending => Poll::Pending,
+        ended
+    }
+
+    /// Gives the kernel what is to be sent.
+    fn send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.gather(&self.http2.out);
+        self.http2.out.clear();
+        if self.http2.out.capacity() > OUT_BYTES_KEPT {
+            self.http2.out = Vec::new();
         }
-    })
-    .await
-}
+        self.stream.drain(cx)
+    }
 
-type Request = http::Request<h2::RecvStream>;
+    /// What a connection does by itself, in time. True when it is over.
+    fn keep(&mut self, cx: &mut Context<'_>) -> bool {
+        let (now, keepalive) = (clock::now(), &self.server.options.keepalive);
+        if let Some(window) = self.life.fit_window(self.server.window()) {
+            self.http2.resize(window);
+        }
+        match self.pulse.look(now, self.stream.bytes().0) {
+            Need::Nothing => {}
+            Need::Ping => self.http2.ping(),
+            Need::End => return true,
+        }
+        if self.due.is_some_and(|due| due <= now) {
+            if !self.http2.is_settled() {
+                return true;
+            }
+            self.due = grpc_call::refuse_late(&mut self.http2, now);
+        }
+        let deadline = self.life.deadline(keepalive, now, self.http2.open() == 0);
+        if deadline.is_some_and(|at| at <= now) {
+            if self.life.leaving {
+                return true;
+            }
+            let grace = self.life.grace(keepalive, now);
+            self.leave(now, grace);
+            cx.waker().wake_by_ref();
+        }
+        let later = deadline.filter(|at| *at > now);
+        let next = later.into_iter().chain(self.due).chain([self.pulse.deadline()]).min();
+        if self.alarm.arm(now, next, cx) {
+            cx.waker().wake_by_ref();
+        }
+        false
+    }
 
-/// Reads all frames that are there and starts the calls they hold. Ready when the connection ends.
-fn accept(
-    h2: &mut Connection<Stream, Bytes>,
-    cx: &mut Context<'_>,
-    mut start: impl FnMut(Request, SendResponse<Bytes>),
-) -> Poll<Result<(), h2::Error>> {
-    loop {
-        match h2.poll_accept(cx) {
-            Poll::Ready(Some(Ok((request, respond)))) => start(request, respond),
-            Poll::Ready(Some(Err(e))) => return Poll::Ready(Err(e)),
-            Poll::Ready(None) => return Poll::Ready(Ok(())),
-            Poll::Pending => return Poll::Pending,
+    /// Asks the peer to leave; running calls may end within the grace.
+    fn leave(&mut self, now: Instant, grace: Option<Duration>) {
+        if !self.life.leaving {
+            self.life.leave(now, grace);
+            self.http2.leave();
         }
     }
-}
-
-/// Lets the calls run while the turn lasts; true if it does and one ended, so that there are frames
-/// to write.
-fn progress<F: Future<Output = ()>>(
-    mut calls: Pin<&mut FuturesUnordered<F>>,
-    cx: &mut Context<'_>,
-) -> bool {
-    let mut ended = false;
-    while let Poll::Ready(Some(())) = calls.poll_next_unpin(cx) {
-        ended = true;
-        if turn::poll_over(cx) {
-            return false;
-        }
-    }
-    ended
 }
 
 /// Keeps the count of connections right, however a connection ends.
@@ -240,9 +316,8 @@ impl Life {
         Self { born: now, idle_since: Some(now), window, leaving: false, gone_by: None }
     }
 
-    /// Sends GOAWAY; running calls may end within the grace.
-    fn leave(&mut self, h2: &mut Connection<Stream, Bytes>, now: Instant, grace: Option<Duration>) {
-        h2.graceful_shutdown();
+    /// Running calls may end within the grace.
+    fn leave(&mut self, now: Instant, grace: Option<Duration>) {
         self.leaving = true;
         self.gone_by = grace.map(|grace| now + grace);
     }
@@ -276,10 +351,11 @@ impl Life {
     }
 
     /// Follows the number of connections, in coarse steps: each change is a frame to the peer.
-    fn fit_window(&mut self, h2: &mut Connection<Stream, Bytes>, want: u32) {
-        if want / 2 >= self.window || want <= self.window / 2 {
+    fn fit_window(&mut self, want: u32) -> Option<u32> {
+        let differs = want / 2 >= self.window || want <= self.window / 2;
+        differs.then(|| {
             self.window = want;
-            h2.set_target_window_size(want);
-        }
+            want
+        })
     }
 }

@@ -3,11 +3,15 @@
 use std::fmt;
 use std::io;
 
+use crate::http2::frame::Violation;
+
 /// A connection is gone.
 #[derive(Debug)]
 pub enum Lost {
     /// The peer broke HTTP/2, or closed it in its words.
     Protocol(h2::Error),
+    /// The peer broke HTTP/2: the error code (RFC 9113 §7) and how.
+    Http2(u32, &'static str),
     /// The peer broke HTTP/1.1, or left in the middle of a message.
     Http(hyper::Error),
     /// The network or the OS.
@@ -17,6 +21,12 @@ pub enum Lost {
 impl From<h2::Error> for Lost {
     fn from(e: h2::Error) -> Self {
         Self::Protocol(e)
+    }
+}
+
+impl From<Violation> for Lost {
+    fn from(broken: Violation) -> Self {
+        Self::Http2(broken.code, broken.what)
     }
 }
 
@@ -36,6 +46,7 @@ impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Protocol(e) => e.fmt(f),
+            Self::Http2(_, what) => f.write_str(what),
             Self::Http(e) => e.fmt(f),
             Self::Io(e) => e.fmt(f),
         }

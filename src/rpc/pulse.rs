@@ -1,10 +1,7 @@
 //! Server keepalive (otlp 2.3): a peer that was silent for `time` is pinged, and one that is silent
 //! for `timeout` more is gone. Any byte of the peer's counts as a sign of life.
 
-use std::task::{Context, Poll};
 use std::time::Duration;
-
-use h2::{Ping, PingPong};
 
 use super::options::ServerKeepalive;
 use crate::time::Instant;
@@ -27,7 +24,7 @@ pub(super) struct Pulse {
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Need {
+pub(super) enum Need {
     Nothing,
     Ping,
     End,
@@ -45,34 +42,13 @@ impl Pulse {
         self.asked.map_or(self.heard + self.time, |asked| asked + self.timeout)
     }
 
-    /// `bytes` have come so far. True when the peer is gone.
-    pub(super) fn poll(
-        &mut self,
-        now: Instant,
-        bytes: u64,
-        ping_pong: Option<&mut PingPong>,
-        cx: &mut Context<'_>,
-    ) -> bool {
-        match self.need(now, bytes) {
-            Need::Nothing => false,
-            Need::End => true,
-            Need::Ping => {
-                let Some(ping_pong) = ping_pong else {
-                    self.heard = now;
-                    return false;
-                };
-                // The answer to the last one must be taken before the next is sent.
-                if let Poll::Ready(Err(_)) = ping_pong.poll_pong(cx) {
-                    return true;
-                }
-                // One that is still open stands for this one.
-                let _ = ping_pong.send_ping(Ping::opaque());
-                self.asked = Some(now);
-                // The ping leaves with the next look at the connection.
-                cx.waker().wake_by_ref();
-                false
-            }
+    /// `bytes` have come so far: what is to be done.
+    pub(super) fn look(&mut self, now: Instant, bytes: u64) -> Need {
+        let need = self.need(now, bytes);
+        if need == Need::Ping {
+            self.asked = Some(now);
         }
+        need
     }
 
     fn need(&mut self, now: Instant, bytes: u64) -> Need {
@@ -112,11 +88,7 @@ mod tests {
             (129, 77, Need::End, 129),
         ];
         for (now, bytes, want, next) in rows {
-            let need = pulse.need(at(now), bytes);
-            assert_eq!(need, want, "{now}");
-            if need == Need::Ping {
-                pulse.asked = Some(at(now));
-            }
+            assert_eq!(pulse.look(at(now), bytes), want, "{now}");
             assert_eq!(pulse.deadline(), at(next), "{now}");
         }
     }

@@ -29,6 +29,7 @@ pub(super) const ANNOUNCED: Announced = Announced {
     stream_window: 1 << 20,
     connection_window: 16 << 20,
     frame_bytes_max: frame::FRAME_BYTES_DEFAULT,
+    header_list_bytes_max: None,
     client: true,
 };
 

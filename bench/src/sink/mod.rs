@@ -129,6 +129,7 @@ impl Sink {
             stream_window: options.stream_window as u32,
             connection_window: options.connection_window as u32,
             frame_bytes_max: options.max_frame,
+            header_list_bytes_max: None,
             client: false,
         };
         let names = addresses.iter().map(ToString::to_string).collect();

@@ -29,9 +29,9 @@ pub(super) struct Unsent {
 }
 
 impl<C> Server<C> {
-    /// Answers a request, as far as the windows allow at once. A request that is not whole is
-    /// answered, too: the peer learns that its rest is not wanted. Nothing happens if the peer
-    /// does not wait any more.
+    /// Answers a request, as far as the windows allow at once. One that is not whole is answered,
+    /// too; what still comes of it is not heard. Nothing happens if the peer does not wait any
+    /// more.
     pub(crate) fn respond(&mut self, id: u32, answer: Answer<'_>) {
         let Some(stream) = self.streams.get(id) else { return };
         if stream.gone {
@@ -56,21 +56,30 @@ impl<C> Server<C> {
     }
 
     /// Answers a request of which nothing is kept.
-    pub(super) fn answer_unopened(&mut self, id: u32, block: &[u8], ended: bool) {
+    pub(super) fn put_refusal(&mut self, id: u32, block: &[u8]) {
         self.put_block(id, block, END_STREAM);
-        if !ended {
-            frame::put_reset(&mut self.out, id, NO_ERROR);
-        }
-        self.streams.note(id, if ended { End::Answered } else { End::Reset });
     }
 
-    /// Answers those requests whose body is still to come that `judge` has an answer for.
+    /// Answers those requests whose body is still to come that `judge` has an answer for. Of those
+    /// that were answered before, none is waited for any more.
     pub(crate) fn refuse_some(&mut self, mut judge: impl FnMut(&mut C) -> Option<Vec<u8>>) {
-        let late = self.streams.iter_mut().filter(|s| !s.ended);
-        let late: Vec<_> = late.filter_map(|s| Some((s.id, judge(&mut s.call)?))).collect();
+        let (mut late, mut answered) = (Vec::new(), Vec::new());
+        for stream in self.streams.iter_mut().filter(|s| !s.ended) {
+            match &mut stream.call {
+                Some(call) => late.extend(judge(call).map(|block| (stream.id, block))),
+                None => answered.push(stream.id),
+            }
+        }
+        answered.into_iter().for_each(|id| self.give_up(id));
         for (id, block) in late {
             self.respond(id, Answer::refusal(&block));
         }
+    }
+
+    /// The rest of a request that was answered is not waited for (RFC 9113 §8.1).
+    pub(super) fn give_up(&mut self, id: u32) {
+        frame::put_reset(&mut self.out, id, NO_ERROR);
+        self.streams.remove(id, End::Reset);
     }
 
     /// Sends what the windows allow now, on every stream.
@@ -114,14 +123,12 @@ impl<C> Server<C> {
         }
     }
 
-    /// The answer is sent.
+    /// The answer is sent. The request may not have ended yet: its peer will see that it need not.
     fn close(&mut self, id: u32) {
-        let ended = self.streams.get(id).is_some_and(|s| s.ended);
-        if !ended {
-            // RFC 9113 §8.1: the rest of the request is not wanted.
-            frame::put_reset(&mut self.out, id, NO_ERROR);
+        match self.streams.get(id) {
+            Some(stream) if !stream.ended => stream.call = None,
+            _ => self.streams.remove(id, End::Answered),
         }
-        self.streams.remove(id, if ended { End::Answered } else { End::Reset });
     }
 }
 

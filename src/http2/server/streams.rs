@@ -8,11 +8,12 @@ use super::answer::Unsent;
 /// Streams that have ended and are remembered, to tell what was under way from a fault.
 const ENDED_MAX: usize = 64;
 
-/// A stream that was not answered yet.
+/// A stream that is not over.
 #[derive(Debug)]
 pub(super) struct Stream<C> {
     pub(super) id: u32,
-    pub(super) call: C,
+    /// `None` once it is answered: then only the end of the request is still to come.
+    pub(super) call: Option<C>,
     /// The request is whole.
     pub(super) ended: bool,
     /// The peer does not wait for the answer any more.
@@ -25,6 +26,28 @@ pub(super) struct Stream<C> {
     pub(super) received: u64,
     /// The rest of an answer that waits for the peer's windows.
     pub(super) unsent: Option<Box<Unsent>>,
+}
+
+impl<C> Stream<C> {
+    /// One on which the peer may send `receive` bytes, and we `send`.
+    pub(super) fn new(id: u32, call: Option<C>, receive: u32, send: u32) -> Self {
+        Self {
+            id,
+            call,
+            ended: false,
+            gone: false,
+            receive: Window::new(receive),
+            send: i64::from(send),
+            expected: None,
+            received: 0,
+            unsent: None,
+        }
+    }
+
+    /// Whether its call runs.
+    fn is_running(&self) -> bool {
+        self.ended && self.call.is_some() && self.unsent.is_none()
+    }
 }
 
 /// How a stream ended.
@@ -100,7 +123,7 @@ impl<C> Streams<C> {
     /// that resets make no room for more calls than are allowed.
     pub(super) fn lose(&mut self, id: u32, end: End) {
         match self.get(id) {
-            Some(stream) if stream.ended && stream.unsent.is_none() => stream.gone = true,
+            Some(stream) if stream.is_running() => stream.gone = true,
             Some(_) => self.remove(id, end),
             None => {}
         }
