@@ -168,6 +168,15 @@ impl Stream {
         self.0.borrow_mut().gather(&[bytes]);
     }
 
+    /// Lets `put` append to what is gathered, about as much as it is told that there is room for.
+    /// Nothing happens if there is none.
+    pub fn gather_with<T>(&self, put: impl FnOnce(&mut Vec<u8>, usize) -> T) -> Option<T> {
+        let mut inner = self.0.borrow_mut();
+        let room = GATHER_BYTES_MAX.checked_sub(inner.out.len() - inner.sent).filter(|n| *n > 0)?;
+        inner.make_room();
+        Some(put(&mut inner.out, room))
+    }
+
     /// Bytes that were gathered and that the kernel has not taken.
     #[must_use]
     pub fn gathered(&self) -> usize {
@@ -261,14 +270,25 @@ impl Inner {
         Poll::Ready(Ok(self.gather(bytes)))
     }
 
-    fn gather(&mut self, bytes: &[&[u8]]) -> usize {
-        let n: usize = bytes.iter().map(|b| b.len()).sum();
+    /// Forgets what the kernel has, once that is the larger half, so that a peer that is always
+    /// behind costs no more memory than one that is not; and takes a grown buffer of the core.
+    fn make_room(&mut self) {
+        if self.sent > self.out.len() / 2 {
+            self.out.drain(..self.sent);
+            self.sent = 0;
+        }
         if self.out.capacity() <= GATHER_BYTES_KEPT
-            && self.out.len() + n > GATHER_BYTES_KEPT
             && let Some(mut grown) = SPARE.with_borrow_mut(Vec::pop)
         {
             grown.extend_from_slice(&self.out);
             self.out = grown;
+        }
+    }
+
+    fn gather(&mut self, bytes: &[&[u8]]) -> usize {
+        let n: usize = bytes.iter().map(|b| b.len()).sum();
+        if self.out.len() + n > GATHER_BYTES_KEPT {
+            self.make_room();
         }
         for slice in bytes {
             self.out.extend_from_slice(slice);
