@@ -1,13 +1,14 @@
-//! The head of a request: what its header block says, and whether it may (RFC 9113 §8.2, §8.3).
+//! The head of a request or a reply: what its header block says, and whether it may (RFC 9113 §8.2,
+//! §8.3).
 //!
-//! One head is read again and again into the same memory, so a request costs no allocation here.
+//! One head is read again and again into the same memory, so a call costs no allocation here.
 
 use super::unpack::ENTRY_BYTES;
 
-/// A request's pseudo-headers, in the order of [`Head::pseudo`].
-const PSEUDO: [&[u8]; 4] = [b":method", b":scheme", b":authority", b":path"];
+/// Pseudo-headers, in the order of [`Head::pseudo`]: those of a request, and that of a reply.
+const PSEUDO: [&[u8]; 5] = [b":method", b":scheme", b":authority", b":path", b":status"];
 
-/// The head of a request, or its trailers.
+/// The head of a request or a reply, or trailers.
 #[derive(Debug, Default)]
 pub(crate) struct Head {
     text: Vec<u8>,
@@ -55,7 +56,7 @@ impl Head {
     fn add_pseudo(&mut self, name: &[u8], value: &[u8]) {
         let place = PSEUDO.iter().position(|p| *p == name);
         self.broken = match place {
-            None => Some("a pseudo-header that no request has"),
+            None => Some("a pseudo-header that nobody knows"),
             Some(at) if self.pseudo[at].is_some() => Some("a pseudo-header twice"),
             Some(_) if !self.fields.is_empty() => Some("a pseudo-header behind a header"),
             Some(_) if !is_value(value) => Some("a header value with control characters"),
@@ -99,14 +100,24 @@ impl Head {
 
     /// The rule that a request with this head breaks.
     pub(crate) fn fault(&self) -> Option<&'static str> {
-        let [method, scheme, _, path] = self.pseudo;
+        let [method, scheme, _, path, status] = self.pseudo;
         self.broken.or_else(|| match (method, scheme, path) {
+            _ if status.is_some() => Some("a pseudo-header that no request has"),
             (Some(_), Some(_), Some((start, end))) if start < end => None,
             _ => Some(":method, :scheme or :path is missing"),
         })
     }
 
-    /// The rule that a request breaks whose body is followed by this.
+    /// The rule that a reply with this head breaks.
+    pub(crate) fn fault_in_reply(&self) -> Option<&'static str> {
+        let [of_request @ .., _] = self.pseudo;
+        self.broken.or_else(|| match of_request.iter().any(Option::is_some) {
+            true => Some("a pseudo-header that no reply has"),
+            false => self.status().is_none().then_some(":status is not three digits"),
+        })
+    }
+
+    /// The rule that a message breaks whose body is followed by this.
     pub(crate) fn fault_in_trailers(&self) -> Option<&'static str> {
         let pseudo = self.pseudo.iter().any(Option::is_some);
         self.broken.or(pseudo.then_some("a pseudo-header in trailers"))
@@ -120,6 +131,13 @@ impl Head {
     /// `:path`.
     pub(crate) fn path(&self) -> &[u8] {
         self.pseudo(3)
+    }
+
+    /// `:status`, if it is three digits.
+    pub(crate) fn status(&self) -> Option<u16> {
+        let digits = self.pseudo(4);
+        let valid = digits.len() == 3 && digits.iter().all(u8::is_ascii_digit) && digits[0] != b'0';
+        valid.then(|| digits.iter().fold(0, |n, digit| n * 10 + u16::from(digit - b'0')))
     }
 
     fn pseudo(&self, at: usize) -> &[u8] {
@@ -136,7 +154,7 @@ impl Head {
         self.fields.iter().map(|f| (&self.text[f.start..f.value], &self.text[f.value..f.end]))
     }
 
-    /// What the client says that its body has.
+    /// What the sender says that its body has.
     pub(crate) fn content_length(&self) -> Option<u64> {
         self.content_length
     }
@@ -210,6 +228,29 @@ mod tests {
         let twice = |second| head(&[("content-length", "5"), ("content-length", second)]);
         assert_eq!(twice("5").fault_in_trailers(), None);
         assert!(twice("6").fault_in_trailers().is_some());
+    }
+
+    #[test]
+    fn a_reply_has_a_status_and_nothing_of_a_request() {
+        for (fields, want) in [
+            (&[(":status", "200"), ("a", "b")][..], Some(200)),
+            (&[(":status", "100")], Some(100)),
+            (&[(":status", "999")], Some(999)),
+            (&[("a", "b")], None),
+            (&[(":status", "099")], None),
+            (&[(":status", "20")], None),
+            (&[(":status", "+20")], None),
+            (&[(":status", "2000")], None),
+            (&[(":status", "")], None),
+        ] {
+            let head = head(fields);
+            assert_eq!(head.status(), want, "{fields:?}");
+            assert_eq!(head.fault_in_reply().is_none(), want.is_some(), "{fields:?}");
+        }
+        for field in [(":path", "/"), (":status", "200"), (":x", "y"), ("A", "b")] {
+            assert!(head(&[(":status", "200"), field]).fault_in_reply().is_some(), "{field:?}");
+        }
+        assert!(head(&[(":status", "200")]).fault_in_trailers().is_some());
     }
 
     #[test]

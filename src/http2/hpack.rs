@@ -34,22 +34,29 @@ pub(crate) fn put_literal(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     put_string(out, value);
 }
 
+/// Appends a literal that no table on its way may ever hold (RFC 7541 §7.1.3).
+pub(crate) fn put_secret(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.push(0x10);
+    put_string(out, name.as_bytes());
+    put_string(out, value);
+}
+
 /// The name of a header: an index of the static table, or a name of its own.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Name {
+pub(crate) enum Name<'a> {
     Static(u8),
-    New(&'static str),
+    New(&'a str),
 }
 
 /// One header of a [`Block`].
 #[derive(Debug, Clone)]
-pub(crate) enum Header {
+pub(crate) enum Header<'a> {
     /// Name and value stand in the static table at this index.
     Static(u8),
     /// Enters the peer's dynamic table.
-    Indexed(Name, Vec<u8>),
+    Indexed(Name<'a>, Vec<u8>),
     /// Does not.
-    Literal(Name, Vec<u8>),
+    Literal(Name<'a>, Vec<u8>),
 }
 
 /// A constant list of headers, encoded beforehand in each form.
@@ -65,7 +72,7 @@ pub(crate) struct Block {
 
 impl Block {
     /// `later` is how many entries other blocks add to the table after the first use of this one.
-    pub(crate) fn new(headers: &[Header], later: usize) -> Self {
+    pub(crate) fn new(headers: &[Header<'_>], later: usize) -> Self {
         let indexed = headers.iter().filter(|h| matches!(h, Header::Indexed(..))).count();
         let mut block = Self { first: Vec::new(), again: Vec::new(), plain: Vec::new() };
         let mut nth = 0;
@@ -93,7 +100,7 @@ impl Block {
     }
 }
 
-fn put_named(out: &mut Vec<u8>, prefix_bits: u8, high: u8, name: Name, value: &[u8]) {
+fn put_named(out: &mut Vec<u8>, prefix_bits: u8, high: u8, name: Name<'_>, value: &[u8]) {
     match name {
         Name::Static(index) => put_integer(out, prefix_bits, high, usize::from(index)),
         Name::New(name) => {

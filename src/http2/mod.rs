@@ -1,11 +1,13 @@
 //! HTTP/2 as far as unary calls need it, over byte slices: no sockets, no clock, no futures.
 //!
 //! Written by hand, because at a few hundred nanoseconds per span what a general implementation
-//! does per stream and frame would be most of the cost of a hop. [`server`] is one connection of a
-//! server. Tests hold it against the `h2` crate, which serves OTLP/HTTP. Pure.
+//! does per stream and frame would be most of the cost of a hop. [`client`] is one connection of a
+//! client, [`server`] one of a server. Tests hold both against the `h2` crate, which serves
+//! OTLP/HTTP. Pure.
 //!
 //! Deliberately not here: push, priorities, CONNECT, and what a call means.
 
+pub(crate) mod client;
 mod flow;
 pub(crate) mod frame;
 mod gather;
