@@ -298,24 +298,6 @@ impl ClientAuth {
         }
         Ok(())
     }
-
-    /// Adds to the headers of a gRPC call. As in the collector, rules see only what the extension
-    /// itself has set, and headers that the exporter sets stay beside it.
-    ///
-    /// # Errors
-    /// As [`Self::apply`].
-    pub fn append(
-        &self,
-        headers: &mut HeaderMap,
-        metadata: Option<&Metadata>,
-    ) -> Result<(), Status> {
-        let mut own = HeaderMap::new();
-        self.apply(&mut own, metadata)?;
-        for (name, value) in &own {
-            headers.append(name, value.clone());
-        }
-        Ok(())
-    }
 }
 
 fn value(text: &str) -> Result<HeaderValue, Status> {
@@ -454,9 +436,6 @@ mod tests {
         assert_eq!(map, headers(&want));
         auth.apply(&mut map, None).unwrap();
         assert_eq!(map["x-e"], "none");
-        let mut map = headers(&[("x-a", "0")]);
-        auth.append(&mut map, metadata.as_deref()).unwrap();
-        assert_eq!(map.get_all("x-a").iter().count(), 2, "gRPC's own headers stay beside");
         let two = Metadata::of(&headers(&[("x-t", "a"), ("x-t", "b")]), &auth.wanted());
         assert!(auth.apply(&mut HeaderMap::new(), two.as_deref()).is_err());
     }

@@ -1,123 +1,41 @@
-//! One gRPC connection on the client's side: h2 on a [`Stream`], driven by its owner's task.
+//! One gRPC connection on the client's side: our HTTP/2 on a [`Stream`], driven by its owner's
+//! task.
 //!
 //! [`Connection::poll`] reads, advances every call and writes all frames at once. It neither
 //! reconnects nor retries: what a failure means is its owner's business.
 
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes, BytesMut};
-use h2::client::{self, ResponseFuture, SendRequest};
-use h2::{Ping, PingPong, RecvStream, SendStream};
-use http::header::{CONTENT_TYPE, TE, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+use bytes::Bytes;
+use tokio::io::AsyncWrite as _;
 
-use super::auth::ClientAuth;
-use super::codec::Codec;
-use super::frame::{self, PREFIX_BYTES, Prefix};
-use super::grpc_call::not_inflated;
 use super::lost::Lost;
 use super::metadata::Metadata;
 use super::status::{Code, Status};
 use super::way::Way;
+use crate::http2::client::{Client, Options, Room};
 use crate::net::Stream;
 use crate::runtime::timer::Timeout;
 use crate::time::Instant;
+use call::Call;
+use pinger::{Need, Pinger};
+use template::Headers;
+pub use template::{BadHeader, Template};
 
-/// Largest reply (OTLP 1.11: clients limit replies to 4 MiB).
-const REPLY_BYTES_MAX: usize = 4 << 20;
+mod call;
+mod pinger;
+mod template;
+
 /// Replies are a few bytes; this is what a chatty peer may have under way.
 const WINDOW_BYTES: u32 = 256 << 10;
-/// Bytes of requests that h2 may hold per stream beyond the peer's window.
-const SEND_BYTES_MAX: usize = 8 << 20;
-
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
-const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
-
-/// The same for every call of a connection: its headers.
-#[derive(Clone, Debug)]
-pub struct Template {
-    scheme: &'static str,
-    authority: String,
-    headers: HeaderMap,
-    auth: Option<ClientAuth>,
-}
-
-/// A header that HTTP/2 does not allow.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadHeader(pub String);
-
-impl Template {
-    /// Headers of calls to `authority` over `scheme` (`http` or `https`), in `codec`.
-    ///
-    /// # Errors
-    /// Names the header that cannot be sent.
-    pub fn new(
-        (scheme, authority): (&'static str, &str),
-        codec: Codec,
-        timeout: Duration,
-        user_agent: &str,
-        extra: &[(String, String)],
-    ) -> Result<Self, BadHeader> {
-        let mut headers = HeaderMap::with_capacity(8 + extra.len());
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert(TE, HeaderValue::from_static("trailers"));
-        let agent =
-            HeaderValue::from_str(user_agent).map_err(|_| BadHeader("user-agent".into()))?;
-        headers.insert(USER_AGENT, agent);
-        if let Some(name) = codec.grpc_name() {
-            headers.insert(GRPC_ENCODING, HeaderValue::from_static(name));
-        }
-        headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static(super::codec::ACCEPTED));
-        if !timeout.is_zero() {
-            let text = frame::format_timeout(timeout);
-            headers.insert(GRPC_TIMEOUT, HeaderValue::from_str(&text).expect("digits and a unit"));
-        }
-        for (name, value) in extra {
-            let bad = || BadHeader(name.clone());
-            // HTTP/2 header names are lower case.
-            let name =
-                HeaderName::from_bytes(name.to_ascii_lowercase().as_bytes()).map_err(|_| bad())?;
-            headers.append(name, HeaderValue::from_str(value).map_err(|_| bad())?);
-        }
-        Uri::builder()
-            .scheme(scheme)
-            .authority(authority)
-            .path_and_query("/")
-            .build()
-            .map_err(|_| BadHeader(":authority".into()))?;
-        Ok(Self { scheme, authority: authority.to_owned(), headers, auth: None })
-    }
-
-    /// The same, with what `auth` adds to each call.
-    #[must_use]
-    pub fn with_auth(self, auth: Option<ClientAuth>) -> Self {
-        Self { auth, ..self }
-    }
-
-    fn request(&self, out: &Outgoing) -> Result<Request<()>, Status> {
-        let uri = Uri::builder()
-            .scheme(self.scheme)
-            .authority(self.authority.as_str())
-            .path_and_query(out.path)
-            .build()
-            .expect("the authority was checked when the template was made");
-        let mut request = Request::new(());
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri;
-        *request.headers_mut() = self.headers.clone();
-        if let Some(auth) = &self.auth {
-            auth.append(request.headers_mut(), out.metadata.as_deref())?;
-        }
-        Ok(request)
-    }
-}
+/// Header list of a reply. A status has its message in it.
+const HEADER_BYTES_MAX: u32 = 64 << 10;
 
 /// A call to send.
 #[derive(Debug)]
@@ -151,36 +69,13 @@ pub enum Event {
 /// One connection.
 #[derive(Debug)]
 pub struct Connection {
-    h2: client::Connection<Stream, Bytes>,
-    send: SendRequest<Bytes>,
+    http2: Client<Call>,
     stream: Stream,
-    template: Template,
+    headers: Headers,
     waiting: VecDeque<Outgoing>,
-    calls: Vec<Call>,
     events: VecDeque<Event>,
     closed: bool,
     keepalive: Option<Pinger>,
-}
-
-#[derive(Debug)]
-struct Call {
-    key: u32,
-    phase: Phase,
-    // Kept: dropping it early would end the request.
-    send: SendStream<Bytes>,
-}
-
-#[derive(Debug)]
-enum Phase {
-    Head(ResponseFuture),
-    Body(Box<ReplyBody>),
-}
-
-#[derive(Debug)]
-struct ReplyBody {
-    codec: Codec,
-    recv: RecvStream,
-    bytes: BytesMut,
 }
 
 impl Connection {
@@ -197,47 +92,21 @@ impl Connection {
         keepalive: Option<(Duration, Duration, bool)>,
     ) -> Result<Self, Lost> {
         let late = || io::Error::new(io::ErrorKind::TimedOut, "i/o timeout");
-        Timeout::new(timeout, Self::greet(way, turn, timeout, template, keepalive))
+        let stream = Timeout::new(timeout, way.open(turn, timeout))
             .await
-            .unwrap_or_else(|| Err(late().into()))
-    }
-
-    async fn greet(
-        way: &Way,
-        turn: usize,
-        timeout: Duration,
-        template: Template,
-        keepalive: Option<(Duration, Duration, bool)>,
-    ) -> Result<Self, Lost> {
-        let stream = way.open(turn, timeout).await?;
-        let mut handshake = pin!(
-            client::Builder::new()
-                .initial_window_size(WINDOW_BYTES)
-                .initial_connection_window_size(WINDOW_BYTES)
-                .enable_push(false)
-                .max_send_buffer_size(SEND_BYTES_MAX)
-                .handshake::<_, Bytes>(stream.clone())
-        );
-        let (send, mut h2) = poll_fn(|cx| {
-            let done = handshake.as_mut().poll(cx);
-            match stream.drain(cx) {
-                Poll::Ready(Err(e)) => Poll::Ready(Err(Lost::Io(e))),
-                _ => done.map_err(Lost::from),
-            }
-        })
-        .await?;
-        let keepalive = keepalive.and_then(|k| Some(Pinger::new(h2.ping_pong()?, k)));
-        Ok(Self {
-            h2,
-            send,
+            .unwrap_or_else(|| Err(late().into()))?;
+        let options = Options { window: WINDOW_BYTES, header_list_bytes_max: HEADER_BYTES_MAX };
+        let mut connection = Self {
+            http2: Client::new(options),
             stream,
-            template,
+            headers: Headers::new(template),
             waiting: VecDeque::new(),
-            calls: Vec::new(),
             events: VecDeque::new(),
             closed: false,
-            keepalive,
-        })
+            keepalive: keepalive.map(Pinger::new),
+        };
+        poll_fn(|cx| Poll::Ready(connection.write(cx))).await?;
+        Ok(connection)
     }
 
     /// Queues a call; it leaves with the next [`Self::poll`], or when the peer allows one more.
@@ -248,15 +117,13 @@ impl Connection {
     /// Gives a call up: the peer is told to forget it. Its key is never heard of again.
     pub fn cancel(&mut self, key: u32) {
         self.waiting.retain(|w| w.key != key);
-        if let Some(at) = self.calls.iter().position(|c| c.key == key) {
-            self.calls.swap_remove(at).send.send_reset(h2::Reason::CANCEL);
-        }
+        self.http2.cancel(|call| call.out.key == key);
     }
 
     /// Whether no call is under way.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.calls.is_empty() && self.waiting.is_empty()
+        self.http2.open() == 0 && self.waiting.is_empty()
     }
 
     /// When [`Self::poll`] must be called although nothing happened (keepalive).
@@ -274,245 +141,132 @@ impl Connection {
     }
 
     fn advance(&mut self, now: Instant, cx: &mut Context<'_>) {
-        self.send_waiting(cx);
-        let end = match Pin::new(&mut self.h2).poll(cx) {
-            Poll::Ready(end) => Some(end.err().map(Lost::from)),
-            Poll::Pending => None,
-        };
-        self.hear(cx);
-        if let Some(cause) = end {
-            return self.close(cause);
+        let end = self.read(cx);
+        self.hear();
+        if let Err(cause) = end {
+            return self.close(cause, cx);
         }
-        if let Some(pinger) = &mut self.keepalive
-            && pinger.poll(now, self.calls.is_empty() && self.waiting.is_empty(), cx)
-        {
-            let cause = io::Error::new(io::ErrorKind::TimedOut, "keepalive ping failed");
-            return self.close(Some(cause.into()));
+        self.start_waiting();
+        let idle = self.is_idle();
+        if let Some(pinger) = &mut self.keepalive {
+            match pinger.need(now, idle, self.http2.is_pinged()) {
+                Need::Nothing => {}
+                Need::Ping => self.http2.ping(),
+                Need::End => {
+                    let cause = io::Error::new(io::ErrorKind::TimedOut, "keepalive ping failed");
+                    return self.close(Some(cause.into()), cx);
+                }
+            }
         }
-        if let Poll::Ready(Err(e)) = self.stream.drain(cx) {
-            self.close(Some(e.into()));
+        if let Err(e) = self.write(cx) {
+            self.close(Some(e.into()), cx);
         }
     }
 
-    fn send_waiting(&mut self, cx: &mut Context<'_>) {
-        while !self.waiting.is_empty() {
-            match self.send.poll_ready(cx) {
-                Poll::Ready(Ok(())) => {}
-                // The connection is on its way out; `h2` will say why.
-                Poll::Ready(Err(_)) => {
-                    self.events.extend(self.waiting.drain(..).map(Event::Unsent));
-                    return;
+    /// Reads what is there. An `Err` is the end of the connection, and its cause.
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<(), Option<Lost>> {
+        let Self { http2, stream, .. } = self;
+        while !http2.is_clogged() {
+            let mut broken = None;
+            let fed = stream.feed(cx, |bytes| match http2.feed(bytes) {
+                Ok(fed) => (fed.bytes, fed.hungry),
+                Err(violation) => {
+                    broken = Some(violation);
+                    (bytes.len(), true)
                 }
-                Poll::Pending => return,
+            });
+            if let Some(violation) = broken {
+                http2.refuse(violation);
+                return Err(Some(violation.into()));
             }
-            let Some(out) = self.waiting.pop_front() else { return };
-            let request = match self.template.request(&out) {
-                Ok(request) => request,
-                Err(status) => {
-                    self.events.push_back(Event::Done { key: out.key, result: Err(status) });
-                    continue;
+            let farewell = || http2.farewell().filter(|f| f.code != 0).cloned().map(Lost::from);
+            match fed {
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(false)) => return Err(farewell()),
+                Poll::Ready(Err(e)) => return Err(Some(e.into())),
+                Poll::Pending if http2.farewell().is_some() && http2.open() == 0 => {
+                    let cause = farewell();
+                    http2.leave();
+                    return Err(cause);
                 }
-            };
-            let started = self.send.send_request(request, false);
-            match started.and_then(|(head, mut send)| {
-                send.send_data(out.framed.clone(), true)?;
-                Ok(Call { key: out.key, phase: Phase::Head(head), send })
-            }) {
-                Ok(call) => self.calls.push(call),
-                Err(_) => self.events.push_back(Event::Unsent(out)),
+                Poll::Pending => return Ok(()),
             }
         }
+        Ok(())
     }
 
-    /// Looks at every call: there are at most as many as `num_consumers`.
-    fn hear(&mut self, cx: &mut Context<'_>) {
-        let mut at = 0;
-        while at < self.calls.len() {
-            match self.calls[at].poll(cx) {
-                Poll::Ready(result) => {
-                    let key = self.calls.swap_remove(at).key;
+    /// Tells which calls are over.
+    fn hear(&mut self) {
+        while let Some((call, over)) = self.http2.next_over() {
+            self.events.push_back(match call.outcome(over) {
+                Ok((key, result)) => {
                     if let Some(pinger) = &mut self.keepalive {
                         pinger.heard = true;
                     }
-                    self.events.push_back(Event::Done { key, result });
+                    Event::Done { key, result }
                 }
-                Poll::Pending => at += 1,
+                Err(out) => Event::Unsent(out),
+            });
+        }
+    }
+
+    fn start_waiting(&mut self) {
+        while !self.waiting.is_empty() && !self.http2.is_clogged() {
+            match self.http2.room() {
+                Room::Now => {}
+                Room::Later => return,
+                Room::Never => {
+                    self.events.extend(self.waiting.drain(..).map(Event::Unsent));
+                    return;
+                }
+            }
+            let Some(out) = self.waiting.pop_front() else { return };
+            match self.headers.of(&out) {
+                Ok((block, own)) => self.http2.start(Call::new(out), block, own),
+                Err(status) => {
+                    self.events.push_back(Event::Done { key: out.key, result: Err(status) });
+                }
             }
         }
     }
 
-    fn close(&mut self, cause: Option<Lost>) {
+    /// Writes what the peer and the kernel take now.
+    fn write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let was_clogged = self.http2.is_clogged();
+        loop {
+            let more = self.stream.gather_with(|out, room| self.http2.write(out, room));
+            match self.stream.drain(cx) {
+                // There was no room for all, and now there is.
+                Poll::Ready(Ok(())) if more != Some(false) => {}
+                Poll::Ready(Ok(())) => {
+                    // So something was left to be read, or to be started.
+                    if was_clogged {
+                        cx.waker().wake_by_ref();
+                    }
+                    return Ok(());
+                }
+                Poll::Ready(Err(e)) => return Err(e),
+                Poll::Pending => return Ok(()),
+            }
+        }
+    }
+
+    fn close(&mut self, cause: Option<Lost>, cx: &mut Context<'_>) {
         self.closed = true;
+        // What was said last should still reach the peer; if it does not, so be it.
+        if !matches!(cause, Some(Lost::Io(_))) {
+            let _ = self.write(cx);
+            let _ = Pin::new(&mut self.stream).poll_shutdown(cx);
+        }
         let text = cause.as_ref().map_or_else(
             || "the peer closed the connection".into(),
             |c| format!("connection error: {c}"),
         );
-        for call in self.calls.drain(..) {
+        for call in self.http2.take_calls() {
             let result = Err(Status::new(Code::Unavailable, text.clone()));
-            self.events.push_back(Event::Done { key: call.key, result });
+            self.events.push_back(Event::Done { key: call.out.key, result });
         }
         self.events.extend(self.waiting.drain(..).map(Event::Unsent));
         self.events.push_back(Event::Closed(cause));
-    }
-}
-
-impl Call {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Status>> {
-        loop {
-            match &mut self.phase {
-                Phase::Head(head) => {
-                    let response = match Pin::new(head).poll(cx) {
-                        Poll::Ready(Ok(response)) => response,
-                        Poll::Ready(Err(e)) => return Poll::Ready(Err(failed(&e))),
-                        Poll::Pending => return Poll::Pending,
-                    };
-                    match ReplyBody::of(response) {
-                        Ok(body) => self.phase = Phase::Body(Box::new(body)),
-                        Err(done) => return Poll::Ready(done),
-                    }
-                }
-                Phase::Body(body) => return body.poll(cx),
-            }
-        }
-    }
-}
-
-impl ReplyBody {
-    /// The body of a reply, or the outcome if the headers are all.
-    fn of(response: http::Response<RecvStream>) -> Result<Self, Result<Bytes, Status>> {
-        let (head, recv) = response.into_parts();
-        match Status::from_trailers(&head.headers) {
-            Some(Err(status)) => return Err(Err(status)),
-            // Code 0 in the headers can stand before a body (clients 3: seen from servers).
-            Some(Ok(())) if recv.is_end_stream() => return Err(Ok(Bytes::new())),
-            Some(Ok(())) => {}
-            None if head.status != StatusCode::OK => {
-                let text =
-                    format!("unexpected HTTP status code received from server: {}", head.status);
-                return Err(Err(Status::new(Code::of_http(head.status.as_u16()), text)));
-            }
-            None => {}
-        }
-        let encoding = head.headers.get(GRPC_ENCODING).map_or(&b""[..], HeaderValue::as_bytes);
-        let codec = Codec::of_grpc(encoding).unwrap_or_default();
-        Ok(Self { codec, recv, bytes: BytesMut::new() })
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Status>> {
-        loop {
-            match self.recv.poll_data(cx) {
-                Poll::Ready(Some(Ok(chunk))) => {
-                    if self.bytes.len() + chunk.len() > REPLY_BYTES_MAX + PREFIX_BYTES {
-                        let len = self.bytes.len() + chunk.len();
-                        return Poll::Ready(Err(frame::too_large(len, REPLY_BYTES_MAX)));
-                    }
-                    // Fails only when the stream is gone, which the next poll tells.
-                    let _ = self.recv.flow_control().release_capacity(chunk.len());
-                    self.bytes.extend_from_slice(&chunk);
-                }
-                Poll::Ready(Some(Err(e))) => return Poll::Ready(Err(failed(&e))),
-                Poll::Ready(None) => break,
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        match self.recv.poll_trailers(cx) {
-            Poll::Ready(Ok(trailers)) => Poll::Ready(self.finish(trailers.as_ref())),
-            Poll::Ready(Err(e)) => Poll::Ready(Err(failed(&e))),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-
-    fn finish(&mut self, trailers: Option<&HeaderMap>) -> Result<Bytes, Status> {
-        let missing =
-            || Status::new(Code::Internal, "server closed the stream without sending trailers");
-        Status::from_trailers(trailers.ok_or_else(missing)?).ok_or_else(missing)??;
-        let mut bytes = std::mem::take(&mut self.bytes).freeze();
-        let prefix = bytes.first_chunk::<PREFIX_BYTES>().ok_or_else(|| {
-            Status::new(Code::Internal, "cardinality violation: received no response message")
-        })?;
-        let prefix = Prefix::read(*prefix, REPLY_BYTES_MAX)?;
-        bytes.advance(PREFIX_BYTES);
-        if bytes.len() != prefix.len {
-            return Err(Status::new(Code::Internal, "response is not one whole message"));
-        }
-        match prefix.compressed {
-            false => Ok(bytes),
-            true => {
-                let reply = self.codec.inflate(&bytes, REPLY_BYTES_MAX);
-                reply.map(Bytes::from).map_err(|e| not_inflated(self.codec, e, REPLY_BYTES_MAX))
-            }
-        }
-    }
-}
-
-/// A stream or connection error in gRPC's words (otlp 2.2).
-fn failed(e: &h2::Error) -> Status {
-    let code = match e.reason() {
-        Some(reason) if e.is_reset() => Code::of_reset(reason),
-        // GOAWAY or a broken connection: the call's fate is unknown.
-        _ => Code::Unavailable,
-    };
-    Status::new(code, e.to_string())
-}
-
-/// Client keepalive (`keepalive.time`, `.timeout`, `.permit_without_stream`).
-#[derive(Debug)]
-struct Pinger {
-    ping_pong: PingPong,
-    time: Duration,
-    timeout: Duration,
-    permit_without_stream: bool,
-    /// The peer answered something since the last look.
-    heard: bool,
-    next: Option<Instant>,
-    sent: Option<Instant>,
-}
-
-impl Pinger {
-    fn new(ping_pong: PingPong, (time, timeout, permit): (Duration, Duration, bool)) -> Self {
-        Self {
-            ping_pong,
-            time,
-            timeout,
-            permit_without_stream: permit,
-            heard: false,
-            next: None,
-            sent: None,
-        }
-    }
-
-    fn deadline(&self, idle: bool) -> Option<Instant> {
-        match self.sent {
-            Some(sent) => Some(sent + self.timeout),
-            None if idle && !self.permit_without_stream => None,
-            None => self.next,
-        }
-    }
-
-    /// True when the peer did not answer in time.
-    fn poll(&mut self, now: Instant, idle: bool, cx: &mut Context<'_>) -> bool {
-        if std::mem::take(&mut self.heard) || self.next.is_none() {
-            self.next = Some(now + self.time);
-        }
-        if let Some(sent) = self.sent {
-            match self.ping_pong.poll_pong(cx) {
-                Poll::Ready(Ok(_)) => {
-                    self.sent = None;
-                    self.next = Some(now + self.time);
-                }
-                Poll::Ready(Err(_)) => return true,
-                Poll::Pending => return now >= sent + self.timeout,
-            }
-        }
-        let due = self.next.is_some_and(|at| now >= at);
-        if due && (!idle || self.permit_without_stream) {
-            if self.ping_pong.send_ping(Ping::opaque()).is_err() {
-                return true;
-            }
-            self.sent = Some(now);
-            // Woken for the pong, and once more so that the ping leaves now.
-            cx.waker().wake_by_ref();
-        }
-        false
     }
 }

@@ -11,6 +11,8 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, utf8_percent_encode};
 
+use crate::http2::frame::{CANCEL, ENHANCE_YOUR_CALM, INADEQUATE_SECURITY, REFUSED_STREAM};
+
 /// gRPC status codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
@@ -154,12 +156,12 @@ impl Code {
 
     /// Code of a stream that the peer reset (otlp 2.2).
     #[must_use]
-    pub fn of_reset(reason: h2::Reason) -> Self {
-        match reason {
-            h2::Reason::REFUSED_STREAM => Self::Unavailable,
-            h2::Reason::CANCEL => Self::Cancelled,
-            h2::Reason::ENHANCE_YOUR_CALM => Self::ResourceExhausted,
-            h2::Reason::INADEQUATE_SECURITY => Self::PermissionDenied,
+    pub const fn of_reset(code: u32) -> Self {
+        match code {
+            REFUSED_STREAM => Self::Unavailable,
+            CANCEL => Self::Cancelled,
+            ENHANCE_YOUR_CALM => Self::ResourceExhausted,
+            INADEQUATE_SECURITY => Self::PermissionDenied,
             _ => Self::Internal,
         }
     }
@@ -216,26 +218,24 @@ impl Status {
         map
     }
 
-    /// The status that trailers (or trailers-only headers) carry; `None` if there is no
-    /// `grpc-status`. `Ok(())` is code 0.
+    /// The status that trailers (or trailers-only headers) carry, which `get` looks up; `None` if
+    /// there is no `grpc-status`. `Ok(())` is code 0.
     #[must_use]
-    pub fn from_trailers(map: &HeaderMap) -> Option<Result<(), Self>> {
-        let code = map.get(GRPC_STATUS)?;
-        if code.as_bytes() == b"0" {
+    pub fn from_trailers<'a>(get: impl Fn(&str) -> Option<&'a [u8]>) -> Option<Result<(), Self>> {
+        let code = get(GRPC_STATUS.as_str())?;
+        if code == b"0" {
             return Some(Ok(()));
         }
-        let number = std::str::from_utf8(code.as_bytes()).ok().and_then(|t| t.parse().ok());
+        let number = std::str::from_utf8(code).ok().and_then(|t| t.parse().ok());
         let code = Code::of(number.unwrap_or(2));
-        let message = map.get(GRPC_MESSAGE).map_or_else(String::new, |v| {
-            percent_decode(v.as_bytes()).decode_utf8_lossy().into_owned()
-        });
-        let details = map
-            .get(DETAILS_BIN)
-            .and_then(|v| BASE64.decode(v.as_bytes()).ok())
+        let message = get(GRPC_MESSAGE.as_str())
+            .map_or_else(String::new, |v| percent_decode(v).decode_utf8_lossy().into_owned());
+        let details = get(DETAILS_BIN.as_str())
+            .and_then(|v| BASE64.decode(v).ok())
             .and_then(|bytes| delay_of_details(&bytes));
         let bare = || {
-            let v = map.get(PYTHON_RETRYINFO_BIN)?;
-            delay_of_retry_info(&BASE64.decode(v.as_bytes()).ok()?)
+            let v = get(PYTHON_RETRYINFO_BIN.as_str())?;
+            delay_of_retry_info(&BASE64.decode(v).ok()?)
         };
         let retry_after = details.or_else(bare);
         Some(Err(Self { code, message: message.into(), retry_after }))
@@ -439,9 +439,11 @@ mod tests {
             Status::unavailable("sending queue is full", Duration::from_millis(1500)),
             Status::new(Code::ResourceExhausted, ""),
         ] {
-            assert_eq!(Status::from_trailers(&status.trailers()), Some(Err(status)));
+            let trailers = status.trailers();
+            let get = |name: &str| trailers.get(name).map(HeaderValue::as_bytes);
+            assert_eq!(Status::from_trailers(get), Some(Err(status)));
         }
-        assert_eq!(Status::from_trailers(&HeaderMap::new()), None);
+        assert_eq!(Status::from_trailers(|_| None), None);
     }
 
     #[test]
