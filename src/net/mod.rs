@@ -5,6 +5,7 @@ pub mod buffer;
 pub mod dial;
 pub mod listener;
 pub mod options;
+mod ring;
 pub mod socket;
 pub mod stream;
 pub mod tls;

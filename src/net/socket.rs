@@ -1,16 +1,17 @@
 //! A connected socket of this core: TCP or unix.
 
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream as StdTcp};
-use std::os::fd::{FromRawFd, IntoRawFd};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _};
 use std::os::unix::net::UnixStream as StdUnix;
 use std::path::Path;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::io::{AsyncRead as _, AsyncWrite as _};
-use glommio::net::{TcpStream, UnixStream};
+use glommio::net::TcpStream;
+
+use super::ring::{Side, Watch};
+use crate::runtime::executor;
 
 /// A socket that another thread accepted.
 #[derive(Debug)]
@@ -34,36 +35,40 @@ impl From<StdUnix> for Accepted {
 }
 
 #[derive(Debug)]
-pub(super) enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+pub(super) struct Socket {
+    // Before the socket: it is watched no longer than it is open.
+    watch: Watch,
+    socket: Accepted,
 }
 
 impl Socket {
-    #[expect(unsafe_code, reason = "glommio adopts foreign sockets only by descriptor")]
     pub(super) fn adopt(socket: Accepted) -> io::Result<Self> {
-        match socket {
-            Accepted::Tcp(socket) => {
-                socket.set_nodelay(true)?;
-                // SAFETY: `into_raw_fd` gives up ownership, so the descriptor is open and has no
-                // other owner; it is a TCP socket.
-                Ok(Self::Tcp(unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) }))
+        let fd = match &socket {
+            Accepted::Tcp(tcp) => {
+                tcp.set_nodelay(true)?;
+                tcp.set_nonblocking(true)?;
+                tcp.as_raw_fd()
             }
-            Accepted::Unix(socket) => {
-                // SAFETY: as above; it is a unix stream socket.
-                Ok(Self::Unix(unsafe { UnixStream::from_raw_fd(socket.into_raw_fd()) }))
+            Accepted::Unix(unix) => {
+                unix.set_nonblocking(true)?;
+                unix.as_raw_fd()
             }
-        }
+        };
+        Ok(Self { watch: Watch::new(fd)?, socket })
     }
 
+    #[expect(unsafe_code, reason = "glommio gives its sockets away only by descriptor")]
     pub(super) async fn connect(address: SocketAddr, timeout: Duration) -> io::Result<Self> {
         let tcp = TcpStream::connect_timeout(address, timeout).await.map_err(io::Error::from)?;
-        tcp.set_nodelay(true).map_err(io::Error::from)?;
-        Ok(Self::Tcp(tcp))
+        // SAFETY: the descriptor was given up by its owner, and it is a TCP socket.
+        let tcp = unsafe { StdTcp::from_raw_fd(tcp.into_raw_fd()) };
+        Self::adopt(tcp.into())
     }
 
     pub(super) async fn connect_unix(path: &Path) -> io::Result<Self> {
-        Ok(Self::Unix(UnixStream::connect(path).await.map_err(io::Error::from)?))
+        // It waits when the other side does not accept.
+        let path = path.to_owned();
+        Self::adopt(executor::aside(move || StdUnix::connect(path)).await?.into())
     }
 
     pub(super) fn poll_read(
@@ -71,10 +76,11 @@ impl Socket {
         cx: &mut Context<'_>,
         to: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, to),
-            Self::Unix(unix) => Pin::new(unix).poll_read(cx, to),
-        }
+        let (socket, len) = (&self.socket, to.len());
+        attempt(&self.watch, Side::Read, len, cx, || match socket {
+            Accepted::Tcp(tcp) => (&*tcp).read(to),
+            Accepted::Unix(unix) => (&*unix).read(to),
+        })
     }
 
     pub(super) fn poll_write(
@@ -82,16 +88,40 @@ impl Socket {
         cx: &mut Context<'_>,
         from: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, from),
-            Self::Unix(unix) => Pin::new(unix).poll_write(cx, from),
-        }
+        let socket = &self.socket;
+        attempt(&self.watch, Side::Write, from.len(), cx, || match socket {
+            Accepted::Tcp(tcp) => (&*tcp).write(from),
+            Accepted::Unix(unix) => (&*unix).write(from),
+        })
     }
 
-    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(tcp) => tcp.poll_shutdown(cx, Shutdown::Write).map_err(io::Error::from),
-            Self::Unix(unix) => Pin::new(unix).poll_close(cx),
+    pub(super) fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(match &self.socket {
+            Accepted::Tcp(tcp) => tcp.shutdown(Shutdown::Write),
+            Accepted::Unix(unix) => unix.shutdown(Shutdown::Write),
+        })
+    }
+}
+
+/// Tries while it is worth it. What moves fewer bytes than asked for has emptied or filled the
+/// socket, and need not be tried again to find out.
+fn attempt(
+    watch: &Watch,
+    side: Side,
+    bytes: usize,
+    cx: &mut Context<'_>,
+    mut io: impl FnMut() -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
+    while watch.poll(side, cx) {
+        match io() {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => watch.clear(side),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Ok(n @ 1..) if n < bytes => {
+                watch.emptied(side);
+                return Poll::Ready(Ok(n));
+            }
+            done => return Poll::Ready(done),
         }
     }
+    Poll::Pending
 }
