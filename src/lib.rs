@@ -31,6 +31,7 @@
 //! - [`control`]: ROLE. Sockets, cores, admin pages, signals. Touches no telemetry bytes.
 //! - [`net`]: sockets: page-aligned reads, gathered writes.
 //! - [`rpc`]: one unary call, over HTTP/2 or HTTP/1.1, on either side. Does not know OTLP.
+//! - `http2`: the frames and streams of a connection that carries gRPC. Pure.
 //! - [`otlp`]: the bytes of a request, indexed in one pass and never decoded. Pure.
 //! - [`route`]: the ring, the owner of a trace, the cut of a request. Pure.
 //! - [`sample`]: the tail sampler of one core: buffer, policies, decisions. Pure. Its

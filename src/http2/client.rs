@@ -14,6 +14,7 @@ mod streams;
 
 use std::collections::VecDeque;
 
+use super::Fed;
 use super::flow::Window;
 use super::frame::{self, ACK, CANCEL, CONTINUATION, DATA, END_STREAM, FLOW_CONTROL_ERROR};
 use super::frame::{FRAME_BYTES_DEFAULT, FRAME_SIZE_ERROR, Frame, GOAWAY, HEADERS, NO_ERROR};
@@ -21,7 +22,6 @@ use super::frame::{PING, PREFACE, PRIORITY_FRAME, PROTOCOL_ERROR, PUSH_PROMISE, 
 use super::frame::{SETTINGS, Violation, WINDOW_UPDATE, violation};
 use super::gather::Gather;
 use super::head::Head;
-use super::server::Fed;
 use super::settings::{self, Announced, Peer, WINDOW_DEFAULT};
 use super::table::Table;
 use super::unpack::Decoder;

@@ -6,6 +6,11 @@
 //! OTLP/HTTP. Pure.
 //!
 //! Deliberately not here: push, priorities, CONNECT, and what a call means.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "lengths, ids and codes of frames, cut to their fields where they are written"
+)]
 
 pub(crate) mod client;
 mod flow;
@@ -19,3 +24,11 @@ pub(crate) mod settings;
 mod static_table;
 pub(crate) mod table;
 pub(crate) mod unpack;
+
+/// What was read of the bytes that were given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fed {
+    pub(crate) bytes: usize,
+    /// What is left is no whole frame.
+    pub(crate) hungry: bool,
+}

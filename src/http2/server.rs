@@ -11,6 +11,7 @@
 mod answer;
 mod streams;
 
+use super::Fed;
 use super::flow::Window;
 use super::frame::{self, ACK, CONTINUATION, DATA, END_STREAM, GOAWAY, HEADERS, PADDED, PING};
 use super::frame::{ENHANCE_YOUR_CALM, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, HEADER_BYTES};
@@ -61,14 +62,6 @@ pub(crate) trait Calls {
 
     /// The request is whole. Its answer is for [`Server::respond`].
     fn end(&mut self, stream: u32, call: &mut Self::Call) -> Result<(), Vec<u8>>;
-}
-
-/// What was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Fed {
-    pub(crate) bytes: usize,
-    /// What is left is no whole frame.
-    pub(crate) hungry: bool,
 }
 
 /// One connection.
