@@ -300,3 +300,99 @@ async fn pass() {
     })
     .await;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixStream;
+
+    use futures_util::future::join;
+
+    use super::super::socket::Socket;
+    use super::*;
+    use crate::runtime::executor::{Seat, spawn};
+    use crate::runtime::preflight;
+
+    /// Runs `main` on a core with a socket and its peer.
+    fn beside<F, Fut>(main: F)
+    where
+        F: FnOnce(Socket, UnixStream) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + 'static,
+    {
+        if let Err(refusal) = preflight::check() {
+            return eprintln!("SKIPPED, nothing was tested: {refusal}");
+        }
+        let seat = Seat { name: "ring".into(), cpu: None, spin: Duration::ZERO };
+        let core = spawn(seat, move || async move {
+            let (ours, theirs) = UnixStream::pair().expect("two sockets");
+            theirs.set_read_timeout(Some(Duration::from_secs(10))).expect("an option");
+            main(Socket::adopt(ours.into()).expect("a ring"), theirs).await;
+        });
+        core.expect("a thread").join().expect("no panic").expect("an executor");
+    }
+
+    async fn read(socket: &mut Socket) -> Vec<u8> {
+        let mut bytes = [0; 64];
+        let n = poll_fn(|cx| socket.poll_read(cx, &mut bytes)).await.expect("it is open");
+        bytes[..n].to_vec()
+    }
+
+    #[test]
+    fn who_waits_is_woken_by_what_comes() {
+        beside(|mut socket, mut theirs| async move {
+            for n in 0..100_u8 {
+                let write = async { theirs.write_all(&[n]).expect("it is open") };
+                assert_eq!(join(read(&mut socket), write).await.0, [n]);
+            }
+        });
+    }
+
+    #[test]
+    fn who_finds_a_socket_full_is_woken_when_there_is_room() {
+        beside(|mut socket, mut theirs| async move {
+            let (much, mut filled) = (vec![7; 1 << 20], 0);
+            // So much that it does not fit, and then room for it.
+            poll_fn(|cx| match socket.poll_write(cx, &much) {
+                Poll::Ready(n) => {
+                    filled += n.expect("it is open");
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                Poll::Pending => Poll::Ready(()),
+            })
+            .await;
+            let drain = async { theirs.read_exact(&mut vec![0; filled]).expect("it came") };
+            let write = poll_fn(|cx| socket.poll_write(cx, b"more"));
+            assert_eq!(join(write, drain).await.0.expect("it is open"), 4);
+        });
+    }
+
+    #[test]
+    fn an_end_that_comes_with_the_last_bytes_is_heard() {
+        beside(|mut socket, mut theirs| async move {
+            // So that both are one event.
+            pass().await;
+            theirs.write_all(b"bye").expect("it is open");
+            drop(theirs);
+            assert_eq!(read(&mut socket).await, b"bye");
+            assert_eq!(read(&mut socket).await, b"");
+        });
+    }
+
+    #[test]
+    fn a_socket_that_is_dropped_is_closed_at_once_and_its_slot_is_another_ones() {
+        beside(|socket, mut theirs| async move {
+            for _ in 0..3 {
+                let (ours, mut others) = UnixStream::pair().expect("two sockets");
+                let mut socket = Socket::adopt(ours.into()).expect("a ring");
+                let write = async { others.write_all(b"hello").expect("it is open") };
+                assert_eq!(join(read(&mut socket), write).await.0, b"hello");
+                drop(socket);
+                assert_eq!(others.read(&mut [0; 8]).expect("the end"), 0);
+            }
+            with_ring(|ring| assert_eq!((ring.slots.len(), ring.free.len()), (2, 1)));
+            drop(socket);
+            assert_eq!(theirs.read(&mut [0; 8]).expect("the end"), 0);
+        });
+    }
+}
