@@ -1,4 +1,4 @@
-//! One gRPC connection on the server's side: [`crate::http2`] on a [`Stream`], every call a future
+//! One gRPC connection on the server's side: `http2` on a [`Stream`], every call a future
 //! of the connection's own task.
 //!
 //! One poll reads all frames that have arrived, then lets the calls run, then writes all their
