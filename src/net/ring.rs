@@ -17,7 +17,7 @@ use std::time::Duration;
 use glommio::io::BufferedFile;
 use io_uring::{IoUring, cqueue, opcode, types};
 
-use crate::runtime::{clock, executor};
+use crate::runtime::{clock, executor, timer};
 
 /// Submissions that fit; what does not is submitted at once.
 const ENTRIES: u32 = 256;
@@ -169,7 +169,8 @@ impl Ring {
         slot.fd = None;
         let sides = std::mem::take(&mut slot.sides);
         self.free.push(at);
-        let entry = opcode::PollRemove::new(watched).build().user_data(NOBODY);
+        // Not `PollRemove`, which gives up if an event is just being told.
+        let entry = opcode::AsyncCancel::new(watched).build().user_data(NOBODY);
         // The kernel holds the socket until then, so its peer would not hear that it is closed.
         let _ = self.push(&entry);
         let _ = self.enter();
@@ -265,7 +266,7 @@ async fn attend(event: OwnedFd) {
             with_ring(|ring| ring.uring.completion().enable_eventfd());
             // What happened before it could be told.
             if turn(&mut woken) == 0 && event.read_at(0, 8).await.is_err() {
-                return;
+                timer::sleep(LOOK_EVERY).await;
             }
             with_ring(|ring| ring.uring.completion().disable_eventfd());
             looked = clock::now();
@@ -376,6 +377,19 @@ mod tests {
             drop(theirs);
             assert_eq!(read(&mut socket).await, b"bye");
             assert_eq!(read(&mut socket).await, b"");
+        });
+    }
+
+    #[test]
+    fn a_socket_that_is_dropped_with_something_to_read_is_closed_too() {
+        beside(|socket, mut theirs| async move {
+            // So that the core is told of it and has not heard.
+            pass().await;
+            theirs.write_all(b"unheard").expect("it is open");
+            drop(socket);
+            let end = theirs.read(&mut [0; 8]);
+            let reset = |e: &io::Error| e.kind() == io::ErrorKind::ConnectionReset;
+            assert!(end.as_ref().map_or_else(reset, |n| *n == 0), "{end:?}");
         });
     }
 
