@@ -23,8 +23,9 @@ use crate::time::Instant;
 
 /// A body that has not arrived by then costs its sender the call.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Allocated at once for a message that announces more.
-const BODY_BYTES_FIRST: usize = 256 << 10;
+/// Allocated at once for a message that announces as much or more, when so much of it is there.
+const BODY_BYTES_FIRST: usize = 64 << 10;
+const PART_BYTES_MIN: usize = 1 << 10;
 
 /// A request that is not answered yet, as its stream keeps it.
 #[derive(Debug)]
@@ -308,9 +309,7 @@ impl Arriving {
                 if self.prefix_len < PREFIX_BYTES {
                     return Ok(());
                 }
-                let head = Prefix::read(self.prefix, self.bytes_max)?;
-                self.message.reserve_exact(head.len.min(BODY_BYTES_FIRST));
-                *self.head.insert(head)
+                *self.head.insert(Prefix::read(self.prefix, self.bytes_max)?)
             }
         };
         if self.message.len() + bytes.len() > head.len {
@@ -318,6 +317,11 @@ impl Arriving {
             let text =
                 "cardinality violation: received multiple request messages for a unary method";
             return Err(Status::new(Code::Internal, text));
+        }
+        if self.message.is_empty() {
+            // What is announced costs nothing until a part of it is there.
+            let first = if bytes.len() < PART_BYTES_MIN { bytes.len() } else { BODY_BYTES_FIRST };
+            self.message.reserve_exact(head.len.min(first.max(bytes.len())));
         }
         self.message.extend_from_slice(bytes);
         Ok(())
@@ -331,10 +335,11 @@ impl Arriving {
         if len == 0 || (whole && self.charge.is_none()) {
             return Ok(());
         }
+        let room = self.message.capacity() as u64;
         let charged = match &mut self.charge {
-            Some(charge) => charge.grow_to(len as u64),
+            Some(charge) => charge.grow_to(room),
             none => {
-                *none = memory.take(len as u64);
+                *none = memory.take(room);
                 none.is_some()
             }
         };
@@ -417,7 +422,7 @@ mod tests {
         for block in [OK_HEAD, OK_TRAILERS] {
             let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
             let each = |n: &[u8], v: &[u8]| said.push(format!("{}: {}", text(n), text(v)));
-            http2::unpack::Decoder::new(0).decode(block, each).expect("valid");
+            http2::unpack::Decoder::new(0, 1 << 20).decode(block, each).expect("valid");
         }
         assert_eq!(said, [":status: 200", "content-type: application/grpc", "grpc-status: 0"]);
     }
