@@ -134,7 +134,7 @@ impl<C: Call> Client<C> {
             settled: false,
             peer: Peer::default(),
             table: Table::Fresh,
-            decoder: Decoder::new(TABLE_BYTES),
+            decoder: Decoder::new(TABLE_BYTES, 4 * options.header_list_bytes_max as usize),
             gather: Gather::default(),
             head: Head::default(),
             streams: Streams::from(1),

@@ -145,12 +145,12 @@ mod tests {
             pair("grpc-status", "0"),
             pair("x", &"y".repeat(300)),
         ];
-        let mut decoder = Decoder::new(4096);
+        let mut decoder = Decoder::new(4096, 1 << 16);
         for form in [&block.plain, &block.first, &block.again, &block.again, &block.plain] {
             assert_eq!(read(&mut decoder, form), want);
         }
         // The later entry of the table has the smaller index.
         assert_eq!(block.again[..3], [0x88, 0x80 | 63, 0x80 | 62]);
-        assert!(Decoder::new(4096).decode(&block.again, |_, _| ()).is_err());
+        assert!(Decoder::new(4096, 1 << 16).decode(&block.again, |_, _| ()).is_err());
     }
 }

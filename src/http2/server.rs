@@ -29,6 +29,10 @@ use streams::{End, Stream, Streams};
 const FRAMES_MAX: usize = 64;
 /// What a peer may send of a request that is answered already, before it is told to stop.
 const UNWANTED_BYTES_MAX: u64 = 64 << 10;
+/// A header list of more than what was announced is refused, of so many times that it is not read.
+const LISTS: usize = 4;
+/// Bytes of frames without DATA that are read between two looks at the time: header blocks, mostly.
+const CONTROL_BYTES_MAX: usize = 8 << 10;
 /// Our header table; that of the specification.
 const TABLE_BYTES: usize = 4096;
 
@@ -135,7 +139,7 @@ impl<C> Server<C> {
             greeted: 0,
             settled: false,
             peer: Peer::default(),
-            decoder: Decoder::new(TABLE_BYTES),
+            decoder: Decoder::new(TABLE_BYTES, LISTS * options.header_list_bytes_max as usize),
             gather: Gather::default(),
             head: Head::default(),
             streams: Streams::default(),
@@ -217,6 +221,7 @@ impl<C> Server<C> {
             self.greeted += n;
             rest = &rest[n..];
         }
+        let mut control = 0;
         for _ in 0..FRAMES_MAX {
             if let Some(data) = self.data {
                 if rest.is_empty() && data.content + data.padding > 0 {
@@ -241,6 +246,10 @@ impl<C> Server<C> {
                     return fed(rest, true);
                 };
                 self.frame(&frame, calls)?;
+                control += frame.payload.len();
+                if control > CONTROL_BYTES_MAX {
+                    break;
+                }
             }
         }
         fed(rest, rest.is_empty())

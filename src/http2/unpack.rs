@@ -1,12 +1,12 @@
 //! Header blocks, read (RFC 7541): the decoder of one connection and its dynamic table.
 //!
 //! Nothing is allocated for a field that stands in a table, which after the first request are all
-//! but a few. The table is bounded by what was announced, a string by the block that holds it;
-//! what the fields add up to is for the caller to count.
+//! but a few. The table is bounded by what was announced, a string by the block that holds it, and
+//! there is a limit to what the fields of a block add up to.
 
 use std::collections::VecDeque;
 
-use super::frame::{COMPRESSION_ERROR, Violation, violation};
+use super::frame::{COMPRESSION_ERROR, ENHANCE_YOUR_CALM, Violation, violation};
 use super::hpack::DYNAMIC_FIRST;
 use super::huffman;
 use super::static_table::STATIC;
@@ -24,6 +24,8 @@ pub(crate) struct Decoder {
     /// What the peer has chosen, and what it may choose.
     bytes_max: usize,
     allowed: usize,
+    /// What the fields of a block may add up to.
+    list_bytes_max: usize,
     name: Vec<u8>,
     value: Vec<u8>,
 }
@@ -50,13 +52,15 @@ fn wrong<T>(what: &'static str) -> Result<T, Violation> {
 }
 
 impl Decoder {
-    /// For a peer that was told a table of `allowed` bytes.
-    pub(crate) fn new(allowed: usize) -> Self {
+    /// For a peer that was told a table of `allowed` bytes. A block may name an entry of that size
+    /// with each of its bytes; one that adds up to more than `list_bytes_max` is not read on.
+    pub(crate) fn new(allowed: usize, list_bytes_max: usize) -> Self {
         Self {
             entries: VecDeque::new(),
             bytes: 0,
             bytes_max: allowed,
             allowed,
+            list_bytes_max,
             name: Vec::new(),
             value: Vec::new(),
         }
@@ -70,10 +74,12 @@ impl Decoder {
         mut each: impl FnMut(&[u8], &[u8]),
     ) -> Result<(), Violation> {
         let mut begun = false;
+        let mut list_bytes = 0;
         while let Some(&first) = block.first() {
             if first & 0x80 != 0 {
                 let index = integer(&mut block, 7)?;
                 let (name, value) = self.entry(index)?;
+                list_bytes += name.len() + value.len() + ENTRY_BYTES;
                 each(name, value);
             } else if first & 0xe0 == 0x20 {
                 // RFC 7541 §4.2: only before the first field.
@@ -89,10 +95,14 @@ impl Decoder {
                 continue;
             } else {
                 self.literal(&mut block, first & 0x40 != 0)?;
+                list_bytes += self.name.len() + self.value.len() + ENTRY_BYTES;
                 each(&self.name, &self.value);
                 if first & 0x40 != 0 {
                     self.remember();
                 }
+            }
+            if list_bytes > self.list_bytes_max {
+                return violation(ENHANCE_YOUR_CALM, "header list far too large");
             }
             begun = true;
         }
@@ -212,7 +222,7 @@ mod tests {
     #[test]
     fn the_responses_of_the_specification_are_read_with_their_evictions() {
         // RFC 7541 C.6, a table of 256 bytes.
-        let mut decoder = Decoder::new(256);
+        let mut decoder = Decoder::new(256, 1 << 16);
         let location = ("location", "https://www.example.com");
         let (date, later) =
             (("date", "Mon, 21 Oct 2013 20:13:21 GMT"), ("date", "Mon, 21 Oct 2013 20:13:22 GMT"));
@@ -247,7 +257,7 @@ mod tests {
 
     #[test]
     fn what_breaks_the_coding_is_refused() {
-        let mut decoder = Decoder::new(4096);
+        let mut decoder = Decoder::new(4096, 1 << 16);
         for (block, what) in [
             ("80", "index 0"),
             ("be", "beyond the table"),
@@ -265,8 +275,20 @@ mod tests {
     }
 
     #[test]
+    fn a_block_that_names_a_large_entry_again_and_again_is_not_read_on() {
+        let mut decoder = Decoder::new(4096, 1 << 16);
+        let mut block = vec![0x40, 1, b'a', 0x7f, 0xa1, 0x1e];
+        block.extend([b'x'; 4000]);
+        let _ = read(&mut decoder, &block).expect("valid");
+        assert_eq!(read(&mut decoder, &[0xbe; 16]).map(|fields| fields.len()), Ok(16));
+        let mut fields = 0;
+        let broken = decoder.decode(&[0xbe; 16_000], |_, _| fields += 1).expect_err("too much");
+        assert_eq!((broken.code, fields), (ENHANCE_YOUR_CALM, 17));
+    }
+
+    #[test]
     fn a_table_that_shrinks_forgets_the_oldest() {
-        let mut decoder = Decoder::new(4096);
+        let mut decoder = Decoder::new(4096, 1 << 16);
         let _ = read(&mut decoder, &bytes("400161017840016201794001630179")).expect("valid");
         assert_eq!((decoder.entries.len(), decoder.bytes), (3, 3 * 34));
         assert_eq!(read(&mut decoder, &bytes("3f31be")), Ok(fields(&[("c", "y")])));
@@ -289,7 +311,7 @@ mod tests {
             random as u8
         };
         for round in 0..20_000 {
-            let mut decoder = Decoder::new(128);
+            let mut decoder = Decoder::new(128, 1 << 16);
             for _ in 0..4 {
                 let block: Vec<u8> = (0..round % 40).map(|_| next()).collect();
                 let mut fields = 0;

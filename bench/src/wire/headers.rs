@@ -27,7 +27,7 @@ const KNOWN_MAX: usize = 4;
 
 impl Default for Reader {
     fn default() -> Self {
-        Self { decoder: Decoder::new(0), known: Vec::new(), next: 0 }
+        Self { decoder: Decoder::new(0, 1 << 20), known: Vec::new(), next: 0 }
     }
 }
 

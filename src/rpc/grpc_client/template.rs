@@ -176,7 +176,7 @@ mod tests {
 
     /// What a peer reads of the calls, and how long their blocks are.
     fn read(headers: &mut Headers, calls: &[Outgoing], mut table: Table) -> Vec<(String, usize)> {
-        let mut decoder = Decoder::new(4096);
+        let mut decoder = Decoder::new(4096, 1 << 20);
         let mut read = |call: &Outgoing| {
             let (block, own) = headers.of(call).unwrap();
             let mut bytes = Vec::new();
