@@ -14,6 +14,8 @@ mod streams;
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use super::Fed;
 use super::flow::Window;
 use super::frame::{self, ACK, CANCEL, CONTINUATION, DATA, END_STREAM, FLOW_CONTROL_ERROR};
@@ -49,7 +51,7 @@ pub(crate) struct Options {
 /// A call, as its owner keeps it while it is under way.
 pub(crate) trait Call {
     /// The body of the request. It stays the same.
-    fn body(&self) -> &[u8];
+    fn body(&self) -> &Bytes;
 
     /// The head of the reply has come; `ended` if it is all. Interim replies are not told.
     fn head(&mut self, head: &Head, ended: bool) -> Want;

@@ -12,6 +12,8 @@
     reason = "lengths, ids and codes of frames, cut to their fields where they are written"
 )]
 
+use bytes::Bytes;
+
 pub(crate) mod client;
 mod flow;
 pub(crate) mod frame;
@@ -24,6 +26,18 @@ pub(crate) mod settings;
 mod static_table;
 pub(crate) mod table;
 pub(crate) mod unpack;
+
+/// Where frames are written to.
+pub(crate) trait Out {
+    /// Bytes that wait there.
+    fn len(&self) -> usize;
+
+    /// Where bytes are appended.
+    fn own(&mut self) -> &mut Vec<u8>;
+
+    /// Appends bytes that need not be copied.
+    fn lend(&mut self, bytes: Bytes);
+}
 
 /// What was read of the bytes that were given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,16 +1,20 @@
 //! Page-aligned read buffers. They belong to the core: a connection borrows one while it has
-//! unread bytes, an idle connection holds none.
+//! unread bytes, an idle connection holds none. A message that lies whole in one can stay there.
 //!
 //! Aligned, because on Zen 3 the kernel's copy is ten times slower when (destination − source)
 //! mod 4096 is 1..31 (feasibility B), and network buffers start at page borders.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+
+use bytes::Bytes;
 
 /// Size of one buffer: enough for four 64 KiB requests per system call.
 pub const BUFFER_BYTES: usize = 256 << 10;
 
 /// Buffers kept for later by one core.
 const SPARE_MAX: usize = 4;
+/// Buffers that a core may have in use while pieces of another one are kept.
+const KEPT_MAX: usize = 16;
 
 const PAGE: usize = 4096;
 
@@ -29,6 +33,27 @@ impl std::fmt::Debug for Buffer {
 
 thread_local! {
     static SPARE: RefCell<Vec<Buffer>> = const { RefCell::new(Vec::new()) };
+    /// Buffers of this core of which somebody has a piece.
+    static FROZEN: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A buffer of which somebody has a piece.
+struct Frozen(Option<Buffer>);
+
+impl AsRef<[u8]> for Frozen {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], Buffer::bytes)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // A thread that ends may have dropped its own already.
+        let _ = FROZEN.try_with(|frozen| frozen.set(frozen.get().saturating_sub(1)));
+        if let Some(buffer) = self.0.take() {
+            buffer.put();
+        }
+    }
 }
 
 impl Buffer {
@@ -44,11 +69,27 @@ impl Buffer {
 
     /// Back to the core.
     pub fn put(self) {
-        SPARE.with_borrow_mut(|spare| {
+        // A thread that ends may have dropped them already.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
             if spare.len() < SPARE_MAX {
                 spare.push(self);
             }
         });
+    }
+
+    /// The first `len` bytes, which from now on stay as they are. The buffer goes back to the core
+    /// when the last piece of them is dropped.
+    #[must_use]
+    pub fn freeze(self, len: usize) -> Bytes {
+        FROZEN.set(FROZEN.get() + 1);
+        Bytes::from_owner(Frozen(Some(self))).slice(..len)
+    }
+
+    /// Whether the core has buffers enough that pieces of one may be kept for a while.
+    #[must_use]
+    pub fn may_be_kept() -> bool {
+        FROZEN.get() <= KEPT_MAX
     }
 
     /// The bytes.
@@ -81,5 +122,30 @@ mod tests {
         let at = a.bytes().as_ptr().addr();
         a.put();
         assert_eq!(Buffer::take().bytes().as_ptr().addr(), at);
+    }
+
+    #[test]
+    fn a_buffer_comes_back_when_the_last_piece_of_it_is_gone() {
+        let mut buffer = Buffer::take();
+        buffer.bytes_mut()[..4].copy_from_slice(b"abcd");
+        let at = buffer.bytes().as_ptr().addr();
+        let bytes = buffer.freeze(4);
+        let piece = bytes.slice(1..3);
+        drop(bytes);
+        let other = Buffer::take();
+        assert_ne!(other.bytes().as_ptr().addr(), at);
+        assert_eq!((&piece[..], FROZEN.get()), (&b"bc"[..], 1));
+        drop(piece);
+        assert_eq!((Buffer::take().bytes().as_ptr().addr(), FROZEN.get()), (at, 0));
+    }
+
+    #[test]
+    fn no_more_pieces_are_kept_than_there_are_buffers_for() {
+        let held: Vec<Bytes> = (0..KEPT_MAX).map(|_| Buffer::take().freeze(1)).collect();
+        assert!(Buffer::may_be_kept());
+        let one_more = Buffer::take().freeze(1);
+        assert!(!Buffer::may_be_kept());
+        drop((held, one_more));
+        assert!(Buffer::may_be_kept());
     }
 }

@@ -5,9 +5,11 @@ pub mod buffer;
 pub mod dial;
 pub mod listener;
 pub mod options;
+pub mod outbox;
 mod ring;
 pub mod socket;
 pub mod stream;
 pub mod tls;
 
+pub use outbox::Outbox;
 pub use stream::Stream;

@@ -1,6 +1,6 @@
 //! A connected socket of this core: TCP or unix.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, IoSlice, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream as StdTcp};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _};
 use std::os::unix::net::UnixStream as StdUnix;
@@ -92,6 +92,19 @@ impl Socket {
         attempt(&self.watch, Side::Write, from.len(), cx, || match socket {
             Accepted::Tcp(tcp) => (&*tcp).write(from),
             Accepted::Unix(unix) => (&*unix).write(from),
+        })
+    }
+
+    /// Writes several pieces as if they were one.
+    pub(super) fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let (socket, len) = (&self.socket, from.iter().map(|piece| piece.len()).sum());
+        attempt(&self.watch, Side::Write, len, cx, || match socket {
+            Accepted::Tcp(tcp) => (&*tcp).write_vectored(from),
+            Accepted::Unix(unix) => (&*unix).write_vectored(from),
         })
     }
 

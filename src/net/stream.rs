@@ -22,9 +22,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::buffer::{BUFFER_BYTES, Buffer};
+use super::outbox::Outbox;
 use super::socket::{Accepted, Socket};
 use super::tls::Protocol;
 use super::tls::session::Session;
@@ -54,21 +56,12 @@ pub struct Stream(Rc<RefCell<Inner>>);
 struct Inner {
     socket: Socket,
     tls: Option<Box<Session>>,
-    unread: Option<Unread>,
+    unread: Bytes,
     /// What was shown and is of use only with more behind it, while nothing more is there.
     stub: Vec<u8>,
-    out: Vec<u8>,
-    /// How much of `out` the kernel has.
-    sent: usize,
+    out: Outbox,
     /// Read and written so far.
     bytes: (u64, u64),
-}
-
-#[derive(Debug)]
-struct Unread {
-    buffer: Buffer,
-    start: usize,
-    end: usize,
 }
 
 impl Stream {
@@ -97,14 +90,16 @@ impl Stream {
     }
 
     fn new(socket: Socket) -> Self {
-        let (unread, stub, out, tls) = (None, Vec::new(), Vec::new(), None);
-        let inner = Inner { socket, tls, unread, stub, out, sent: 0, bytes: (0, 0) };
+        let (unread, stub, out, tls) = (Bytes::new(), Vec::new(), Outbox::default(), None);
+        let inner = Inner { socket, tls, unread, stub, out, bytes: (0, 0) };
         Self(Rc::new(RefCell::new(inner)))
     }
 
     /// From now on nothing is read or written but in this session.
     pub(super) fn seal_with(&self, session: Session) {
-        self.0.borrow_mut().tls = Some(Box::new(session));
+        let mut inner = self.0.borrow_mut();
+        inner.out.be_whole();
+        inner.tls = Some(Box::new(session));
     }
 
     /// Moves the handshake on.
@@ -147,15 +142,15 @@ impl Stream {
     }
 
     /// Reads what the peer has sent and shows it to `take`, which says how much of it is done with,
-    /// and whether the rest, which is shown again, is of use only with more behind it. False when
-    /// the peer has ended.
+    /// and whether the rest, which is shown again, is of use only with more behind it. Pieces of it
+    /// may be kept if [`Buffer::may_be_kept`]. False when the peer has ended.
     ///
     /// # Errors
     /// As the OS says; the connection is then lost.
     pub fn feed(
         &self,
         cx: &mut Context<'_>,
-        take: impl FnOnce(&[u8]) -> (usize, bool),
+        take: impl FnOnce(&Bytes) -> (usize, bool),
     ) -> Poll<io::Result<bool>> {
         if turn::poll_over(cx) {
             return Poll::Pending;
@@ -170,9 +165,9 @@ impl Stream {
 
     /// Lets `put` append to what is gathered, about as much as it is told that there is room for.
     /// Nothing happens if there is none.
-    pub fn gather_with<T>(&self, put: impl FnOnce(&mut Vec<u8>, usize) -> T) -> Option<T> {
+    pub fn gather_with<T>(&self, put: impl FnOnce(&mut Outbox, usize) -> T) -> Option<T> {
         let mut inner = self.0.borrow_mut();
-        let room = GATHER_BYTES_MAX.checked_sub(inner.out.len() - inner.sent).filter(|n| *n > 0)?;
+        let room = GATHER_BYTES_MAX.checked_sub(inner.out.len()).filter(|n| *n > 0)?;
         inner.make_room();
         Some(put(&mut inner.out, room))
     }
@@ -180,8 +175,7 @@ impl Stream {
     /// Bytes that were gathered and that the kernel has not taken.
     #[must_use]
     pub fn gathered(&self) -> usize {
-        let inner = self.0.borrow();
-        inner.out.len() - inner.sent
+        self.0.borrow().out.len()
     }
 
     /// Puts bytes back that the layer above has read and that are for another: they are read again.
@@ -190,15 +184,11 @@ impl Stream {
     /// If there are so many that a part of them was not even read.
     pub fn put_back(&self, bytes: &[u8]) -> io::Result<()> {
         let mut inner = self.0.borrow_mut();
-        if inner.unread.is_some() || bytes.len() > BUFFER_BYTES {
+        if !inner.unread.is_empty() || bytes.len() > BUFFER_BYTES {
             let what = "the peer says more than it was asked";
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
-        if !bytes.is_empty() {
-            let mut buffer = Buffer::take();
-            buffer.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
-            inner.unread = Some(Unread { buffer, start: 0, end: bytes.len() });
-        }
+        inner.unread = Bytes::copy_from_slice(bytes);
         Ok(())
     }
 
@@ -231,28 +221,23 @@ impl Stream {
 
 impl Inner {
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(tls) = &mut self.tls {
-            let Self { socket, out, sent, bytes, .. } = self;
-            ready!(tls.drain(socket, cx, out, sent, &mut bytes.1))?;
+        let Self { socket, tls, out, bytes, .. } = self;
+        if let Some(tls) = tls {
+            let (all, sent) = out.as_whole();
+            ready!(tls.drain(socket, cx, all, sent, &mut bytes.1))?;
         }
-        while self.sent < self.out.len() {
-            match self.socket.poll_write(cx, &self.out[self.sent..]) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(n)) => {
-                    self.sent += n;
-                    self.bytes.1 += n as u64;
-                }
-                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
-                Poll::Pending => return Poll::Pending,
+        while !out.is_empty() {
+            match ready!(out.write(|pieces| socket.poll_write_vectored(cx, pieces)))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                n => bytes.1 += n as u64,
             }
         }
-        self.out.clear();
-        self.sent = 0;
-        if self.out.capacity() > GATHER_BYTES_KEPT {
-            let out = std::mem::take(&mut self.out);
+        out.clear();
+        if out.own().capacity() > GATHER_BYTES_KEPT {
+            let grown = std::mem::take(out.own());
             SPARE.with_borrow_mut(|spare| {
                 if spare.len() < GATHER_SPARE_MAX {
-                    spare.push(out);
+                    spare.push(grown);
                 }
             });
         }
@@ -260,7 +245,7 @@ impl Inner {
     }
 
     fn write(&mut self, cx: &mut Context<'_>, bytes: &[&[u8]]) -> Poll<io::Result<usize>> {
-        if self.out.len() - self.sent >= GATHER_BYTES_MAX {
+        if self.out.len() >= GATHER_BYTES_MAX {
             match self.drain(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
@@ -270,28 +255,25 @@ impl Inner {
         Poll::Ready(Ok(self.gather(bytes)))
     }
 
-    /// Forgets what the kernel has, once that is the larger half, so that a peer that is always
-    /// behind costs no more memory than one that is not; and takes a grown buffer of the core.
+    /// Forgets what the kernel has, and takes a grown buffer of the core.
     fn make_room(&mut self) {
-        if self.sent > self.out.len() / 2 {
-            self.out.drain(..self.sent);
-            self.sent = 0;
-        }
-        if self.out.capacity() <= GATHER_BYTES_KEPT
+        self.out.forget();
+        let own = self.out.own();
+        if own.capacity() <= GATHER_BYTES_KEPT
             && let Some(mut grown) = SPARE.with_borrow_mut(Vec::pop)
         {
-            grown.extend_from_slice(&self.out);
-            self.out = grown;
+            grown.extend_from_slice(own);
+            *own = grown;
         }
     }
 
     fn gather(&mut self, bytes: &[&[u8]]) -> usize {
         let n: usize = bytes.iter().map(|b| b.len()).sum();
-        if self.out.len() + n > GATHER_BYTES_KEPT {
+        if self.out.own().len() + n > GATHER_BYTES_KEPT {
             self.make_room();
         }
         for slice in bytes {
-            self.out.extend_from_slice(slice);
+            self.out.own().extend_from_slice(slice);
         }
         n
     }
@@ -299,21 +281,26 @@ impl Inner {
     fn feed(
         &mut self,
         cx: &mut Context<'_>,
-        take: impl FnOnce(&[u8]) -> (usize, bool),
+        take: impl FnOnce(&Bytes) -> (usize, bool),
     ) -> Poll<io::Result<bool>> {
-        if self.unread.is_none() && !ready!(self.fill(cx))? {
+        if self.unread.is_empty() && !ready!(self.fill(cx))? {
             return Poll::Ready(Ok(false));
         }
-        let Some(mut unread) = self.unread.take() else { return Poll::Ready(Ok(true)) };
-        let (n, hungry) = take(&unread.buffer.bytes()[unread.start..unread.end]);
-        unread.start += n;
+        let (n, hungry) = take(&self.unread);
+        self.unread.advance(n);
         if hungry {
-            self.stub.extend_from_slice(&unread.buffer.bytes()[unread.start..unread.end]);
-            unread.buffer.put();
-        } else {
-            self.unread = Some(unread);
+            self.stub.extend_from_slice(&self.unread);
+            self.unread.clear();
         }
+        self.let_go();
         Poll::Ready(Ok(true))
+    }
+
+    /// An idle connection holds no buffer.
+    fn let_go(&mut self) {
+        if self.unread.is_empty() {
+            self.unread = Bytes::new();
+        }
     }
 
     /// Reads into a buffer, behind the stub of what was read before. False at the end.
@@ -335,7 +322,7 @@ impl Inner {
         if let Poll::Ready(Ok(n @ 1..)) = read {
             buffer.bytes_mut()[..start].copy_from_slice(&self.stub);
             self.stub = Vec::new();
-            self.unread = Some(Unread { buffer, start: 0, end: start + n });
+            self.unread = buffer.freeze(start + n);
             return Poll::Ready(Ok(true));
         }
         buffer.put();
@@ -346,12 +333,12 @@ impl Inner {
         if let Some(tls) = &mut self.tls {
             return tls.read(&mut self.socket, cx, to, &mut self.bytes.0);
         }
-        if self.unread.is_none() {
+        if self.unread.is_empty() {
             let mut buffer = Buffer::take();
             match self.socket.poll_read(cx, buffer.bytes_mut()) {
                 Poll::Ready(Ok(end)) if end > 0 => {
                     self.bytes.0 += end as u64;
-                    self.unread = Some(Unread { buffer, start: 0, end });
+                    self.unread = buffer.freeze(end);
                 }
                 other => {
                     buffer.put();
@@ -359,16 +346,10 @@ impl Inner {
                 }
             }
         }
-        if let Some(mut unread) = self.unread.take() {
-            let n = to.remaining().min(unread.end - unread.start).min(PIECE_BYTES_MAX);
-            to.put_slice(&unread.buffer.bytes()[unread.start..unread.start + n]);
-            unread.start += n;
-            if unread.start < unread.end {
-                self.unread = Some(unread);
-            } else {
-                unread.buffer.put();
-            }
-        }
+        let n = to.remaining().min(self.unread.len()).min(PIECE_BYTES_MAX);
+        to.put_slice(&self.unread[..n]);
+        self.unread.advance(n);
+        self.let_go();
         Poll::Ready(Ok(()))
     }
 }

@@ -17,6 +17,7 @@ use super::welcome::welcome;
 use crate::http2::head::Head;
 use crate::http2::server::{Answer, Calls};
 use crate::http2::{self, hpack};
+use crate::net::buffer::Buffer;
 use crate::runtime::lease::{Charge, Purse};
 use crate::runtime::turn;
 use crate::time::Instant;
@@ -56,6 +57,8 @@ pub(super) struct Desk<'a, S> {
     /// The earliest time at which a body is late.
     pub(super) due: &'a mut Option<Instant>,
     pub(super) now: Instant,
+    /// What is being read.
+    pub(super) source: &'a Bytes,
 }
 
 impl<S: Service> Calls for Desk<'_, S> {
@@ -73,7 +76,7 @@ impl<S: Service> Calls for Desk<'_, S> {
 
     fn data(&mut self, call: &mut Inbound, bytes: &[u8]) -> Result<(), Vec<u8>> {
         let Inbound::Arriving(arriving) = call else { return Ok(()) };
-        let pushed = arriving.push(bytes);
+        let pushed = arriving.push(bytes, |whole| keep(self.source, whole));
         let charged = pushed.and_then(|()| arriving.charge(&self.server.memory));
         charged.map_err(|status| Refusal::from(status).block())
     }
@@ -86,6 +89,11 @@ impl<S: Service> Calls for Desk<'_, S> {
         self.arrived.push(arrived);
         Ok(())
     }
+}
+
+/// A piece of what is being read, where it lies, if it may stay there.
+fn keep(source: &Bytes, piece: &[u8]) -> Option<Bytes> {
+    Buffer::may_be_kept().then(|| source.slice_ref(piece))
 }
 
 /// Refuses the requests whose bodies are late, and does not wait for the rest of those that were
@@ -279,6 +287,8 @@ pub(super) struct Arriving {
     prefix_len: usize,
     head: Option<Prefix>,
     message: Vec<u8>,
+    /// The message, if it came in one piece.
+    whole: Option<Bytes>,
     bytes_max: usize,
     charge: Option<Charge>,
 }
@@ -292,12 +302,18 @@ impl Arriving {
             prefix_len: 0,
             head: None,
             message: Vec::new(),
+            whole: None,
             bytes_max,
             charge: None,
         }
     }
 
-    fn push(&mut self, mut bytes: &[u8]) -> Result<(), Status> {
+    /// More of it has come; `keep` lets a message that came in one piece stay where it lies.
+    fn push(
+        &mut self,
+        mut bytes: &[u8],
+        keep: impl FnOnce(&[u8]) -> Option<Bytes>,
+    ) -> Result<(), Status> {
         let head = match self.head {
             Some(head) => head,
             None => {
@@ -312,13 +328,19 @@ impl Arriving {
                 *self.head.insert(Prefix::read(self.prefix, self.bytes_max)?)
             }
         };
-        if self.message.len() + bytes.len() > head.len {
+        if self.len() + bytes.len() > head.len {
             // grpc-go: a unary method takes one message.
             let text =
                 "cardinality violation: received multiple request messages for a unary method";
             return Err(Status::new(Code::Internal, text));
         }
-        if self.message.is_empty() {
+        if self.message.is_empty() && !bytes.is_empty() {
+            if bytes.len() == head.len
+                && let Some(whole) = keep(bytes)
+            {
+                self.whole = Some(whole);
+                return Ok(());
+            }
             // What is announced costs nothing until a part of it is there.
             let first = if bytes.len() < PART_BYTES_MIN { bytes.len() } else { BODY_BYTES_FIRST };
             self.message.reserve_exact(head.len.min(first.max(bytes.len())));
@@ -327,10 +349,15 @@ impl Arriving {
         Ok(())
     }
 
+    /// How much of the message is here.
+    fn len(&self) -> usize {
+        self.whole.as_ref().map_or(self.message.len(), Bytes::len)
+    }
+
     /// Charges what has arrived of a message that is not whole. Whole ones are bounded by what is
     /// read at once.
     fn charge(&mut self, memory: &Purse) -> Result<(), Status> {
-        let len = self.message.len();
+        let len = self.len();
         let whole = self.head.is_some_and(|head| head.len == len);
         if len == 0 || (whole && self.charge.is_none()) {
             return Ok(());
@@ -356,11 +383,12 @@ impl Arriving {
             };
             return Err(Status::new(Code::Internal, text));
         };
-        if self.message.len() < prefix.len {
+        if self.len() < prefix.len {
             return Err(Status::new(Code::Internal, "unexpected EOF"));
         }
-        let Self { admitted, message, charge, .. } = self;
-        Ok(Arrived { stream, admitted, prefix, message: message.into(), charge })
+        let Self { admitted, message, whole, charge, .. } = self;
+        let message = whole.unwrap_or_else(|| message.into());
+        Ok(Arrived { stream, admitted, prefix, message, charge })
     }
 }
 
@@ -411,7 +439,7 @@ mod tests {
         let admitted = Admitted { method, codec, timeout, metadata, headers };
         let mut arriving = Arriving::new(admitted, Instant(0), 8);
         for chunk in chunks {
-            arriving.push(chunk)?;
+            arriving.push(chunk, |_| None)?;
         }
         arriving.finish(1).map(|arrived| arrived.message)
     }

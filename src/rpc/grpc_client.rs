@@ -19,8 +19,9 @@ use super::lost::Lost;
 use super::metadata::Metadata;
 use super::status::{Code, Status};
 use super::way::Way;
+use crate::http2;
 use crate::http2::client::{Client, Options, Room};
-use crate::net::Stream;
+use crate::net::{Outbox, Stream};
 use crate::runtime::timer::Timeout;
 use crate::time::Instant;
 use call::Call;
@@ -36,6 +37,20 @@ mod template;
 const WINDOW_BYTES: u32 = 256 << 10;
 /// Header list of a reply. A status has its message in it.
 const HEADER_BYTES_MAX: u32 = 64 << 10;
+
+impl http2::Out for Outbox {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn own(&mut self) -> &mut Vec<u8> {
+        self.own()
+    }
+
+    fn lend(&mut self, bytes: Bytes) {
+        self.lend(bytes);
+    }
+}
 
 /// A call to send.
 #[derive(Debug)]

@@ -189,7 +189,7 @@ impl<S: Service> Connection<S> {
             let Self { stream, http2, server, arrived, due, .. } = self;
             let mut broken = None;
             let more = ready!(stream.feed(cx, |bytes| {
-                let mut desk = Desk { server, arrived, due, now: clock::now() };
+                let mut desk = Desk { server, arrived, due, now: clock::now(), source: bytes };
                 match http2.feed(bytes, &mut desk) {
                     Ok(fed) => (fed.bytes, fed.hungry),
                     Err(violation) => {

@@ -4,8 +4,9 @@
 //! message is of use to the peer only when it is whole. One that waits for its own window lets the
 //! others pass; one that has room is never overtaken by a later one.
 
+use super::super::Out;
 use super::super::flow::Window;
-use super::super::frame::{self, CANCEL, DATA, END_HEADERS, END_STREAM, HEADER_BYTES, HEADERS};
+use super::super::frame::{self, CANCEL, DATA, END_HEADERS, END_STREAM, HEADERS};
 use super::super::hpack::Block;
 use super::streams::Stream;
 use super::{Call, Client};
@@ -85,9 +86,9 @@ impl<C: Call> Client<C> {
 
     /// Appends what may be sent: `room` bytes and at most one frame more. True if that was the
     /// limit.
-    pub(crate) fn write(&mut self, to: &mut Vec<u8>, room: usize) -> bool {
+    pub(crate) fn write(&mut self, to: &mut impl Out, room: usize) -> bool {
         let end = to.len() + room;
-        to.append(&mut self.out);
+        to.own().append(&mut self.out);
         if self.sending.is_empty() {
             return false;
         }
@@ -98,25 +99,20 @@ impl<C: Call> Client<C> {
     }
 
     /// Appends of one body what may be sent; true if nothing of it is left.
-    fn write_body(&mut self, id: u32, to: &mut Vec<u8>, end: usize) -> bool {
+    fn write_body(&mut self, id: u32, to: &mut impl Out, end: usize) -> bool {
         let Some(stream) = self.streams.get(id) else { return true };
-        if to.len() >= end {
-            return false;
-        }
         let mut window = usize::try_from(self.send.min(stream.send)).unwrap_or(0);
         let frame_bytes = self.peer.frame_bytes_max.min(DATA_BYTES_MAX);
         let body = stream.call.body();
         let begun = stream.sent;
-        let most = (body.len() - begun).min(window).min(end - to.len());
-        to.reserve(most + HEADER_BYTES * (most / frame_bytes + 1));
         while window > 0 && stream.sent < body.len() && to.len() < end {
-            let left = &body[stream.sent..];
-            let (piece, rest) = left.split_at(left.len().min(window).min(frame_bytes));
-            let flags = if rest.is_empty() { END_STREAM } else { 0 };
-            frame::put_header(to, piece.len(), DATA, flags, id);
-            to.extend_from_slice(piece);
-            stream.sent += piece.len();
-            window -= piece.len();
+            let len = (body.len() - stream.sent).min(window).min(frame_bytes);
+            let piece = body.slice(stream.sent..stream.sent + len);
+            stream.sent += len;
+            window -= len;
+            let flags = if stream.sent == body.len() { END_STREAM } else { 0 };
+            frame::put_header(to.own(), len, DATA, flags, id);
+            to.lend(piece);
         }
         let sent = (stream.sent - begun) as i64;
         stream.send -= sent;

@@ -1,5 +1,6 @@
 //! The machine, by frames that are written by hand.
 
+use super::super::Out;
 use super::super::frame::{END_HEADERS, HEADER_BYTES, PADDED, PRIORITY, STREAM_CLOSED, put_header};
 use super::super::hpack::{Block, EMPTY_TABLE, Header, Name, put_literal};
 use super::*;
@@ -11,7 +12,7 @@ mod against_h2;
 #[derive(Debug, Default)]
 struct Noted {
     name: u32,
-    body: Vec<u8>,
+    body: bytes::Bytes,
     heard: Vec<String>,
     /// It wants no more once it has heard so much.
     enough: usize,
@@ -25,7 +26,7 @@ impl Noted {
 }
 
 impl Call for Noted {
-    fn body(&self) -> &[u8] {
+    fn body(&self) -> &bytes::Bytes {
         &self.body
     }
 
@@ -44,6 +45,21 @@ impl Call for Noted {
 }
 
 type Bytes = Vec<u8>;
+
+/// One that copies.
+impl Out for Bytes {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn own(&mut self) -> &mut Self {
+        self
+    }
+
+    fn lend(&mut self, bytes: bytes::Bytes) {
+        self.extend_from_slice(&bytes);
+    }
+}
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Bytes {
     let mut out = Vec::new();
@@ -136,7 +152,8 @@ fn greeted(settings: &[(u16, u32)]) -> Machine {
 
 fn start(client: &mut Machine, name: u32, body: &[u8]) {
     assert_eq!(client.room(), Room::Now);
-    client.start(Noted { name, body: body.to_vec(), ..Noted::default() }, &request(), &[]);
+    let body = bytes::Bytes::copy_from_slice(body);
+    client.start(Noted { name, body, ..Noted::default() }, &request(), &[]);
 }
 
 /// One with two calls under way, of streams 1 and 3.

@@ -96,7 +96,7 @@ fn missing() -> Status {
 }
 
 impl client::Call for Call {
-    fn body(&self) -> &[u8] {
+    fn body(&self) -> &Bytes {
         &self.out.framed
     }
 

@@ -98,7 +98,7 @@ async fn answer(mut body: RecvStream, mut respond: SendResponse<bytes::Bytes>, l
 /// What is to be sent, and how each call ended.
 #[derive(Debug, Default)]
 struct World {
-    todo: Vec<(u32, Vec<u8>)>,
+    todo: Vec<(u32, bytes::Bytes)>,
     ends: BTreeMap<u32, Vec<String>>,
     /// Nothing is started before the server has said how small its windows are: `h2` gives no
     /// credit for what came while they were larger.
@@ -214,7 +214,7 @@ async fn run(seed: u64) {
         let len = draw(&mut random, &[0, 1, 99, 1000, 20_000, 80_000]);
         // A window of a byte takes as many frames as there are bytes.
         let len = if window <= 100 { len % 1990 } else { len };
-        world.todo.push((name, message(todo, name, len)));
+        world.todo.push((name, message(todo, name, len).into()));
     }
     let todo: BTreeMap<u32, u8> = world.todo.iter().map(|(name, body)| (*name, body[0])).collect();
     while !world.todo.is_empty() {
