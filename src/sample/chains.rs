@@ -78,6 +78,14 @@ impl Chains {
         &self.blocks[at as usize / BLOCK][at as usize % BLOCK]
     }
 
+    /// Something of each part of a record.
+    #[must_use]
+    #[inline]
+    pub fn look_at(&self, at: u32) -> u64 {
+        let Chain { due, generation, .. } = self.get(at);
+        self.bits(at).first().map_or(0, |bits| *bits) ^ due ^ u64::from(*generation)
+    }
+
     /// A chain, to change it.
     #[inline]
     pub fn get_mut(&mut self, at: u32) -> &mut Chain {

@@ -29,6 +29,7 @@ use super::wheel::{Due, NO_SET, Wheel};
 use crate::otlp::span::{Facts, Found};
 use crate::time::Instant;
 
+mod ahead;
 mod decide;
 mod ingest;
 mod leave;
@@ -147,6 +148,8 @@ struct Ingest {
     found: Vec<Found>,
     lines: Lines,
     fields: Vec<u8>,
+    /// Records that are read ahead.
+    ahead: Vec<u32>,
     /// Number of the ResourceSpans, over all requests.
     batch: u32,
 }
@@ -196,6 +199,7 @@ impl Shard {
                 found: Vec::new(),
                 lines: Lines::new(key.clone()),
                 fields: Vec::new(),
+                ahead: Vec::new(),
                 batch: 0,
             },
             states: States::new(options.gates.use_trace_state),

@@ -92,6 +92,13 @@ impl Traces {
         self.map.find(self.key.id(id), |slot| self.get(*slot).id == *id).copied()
     }
 
+    /// The record that a trace most likely has, without a look at it.
+    #[must_use]
+    #[inline]
+    pub fn guess(&self, id: &[u8; 16]) -> Option<u32> {
+        self.map.find(self.key.id(id), |_| true).copied()
+    }
+
     /// A record.
     #[must_use]
     #[inline]

@@ -70,6 +70,7 @@ impl Shard {
         index: &Index,
         mine: impl Fn(&[u8; 16]) -> bool,
     ) {
+        self.look_ahead_in(body, index, &mine);
         let facts = std::mem::take(&mut self.ingest.facts);
         let found = std::mem::take(&mut self.ingest.found);
         assert_eq!(facts.len(), index.items().len(), "this request was checked");

@@ -10,7 +10,7 @@ use crate::sample::wheel::Due;
 use crate::time::Instant;
 
 /// Traces decided between two looks at the clock.
-const SLICE: usize = 32;
+pub(super) const SLICE: usize = 32;
 
 /// Records looked at when memory is short.
 const FORGET: usize = 1024;
@@ -113,17 +113,6 @@ impl Shard {
                 self.decide(tick, due.chain, timing);
             }
         }
-    }
-
-    /// Reads the records that are needed next. They have left the caches of the CPU long ago, and
-    /// memory answers many questions in the time of one.
-    fn look_ahead(&self, due: &[Due]) {
-        let mut slots = [0; SLICE];
-        for (slot, due) in slots.iter_mut().zip(due) {
-            *slot = self.chains.get(due.chain).trace;
-        }
-        let traces = slots[..due.len()].iter().filter_map(|slot| self.traces.look_at(*slot));
-        std::hint::black_box(traces.fold(0, u64::wrapping_add));
     }
 
     /// Whether the trace is still to be decided in this set: it may be gone, decided, or moved to
