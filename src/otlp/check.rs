@@ -99,19 +99,19 @@ pub(super) fn link(body: &[u8], message: Extent) -> Result<(), Error> {
 }
 
 /// Checks a KeyValue and says where its key and its value lie. Nearly all are a key and a flat
-/// value in that order with short lengths.
-#[inline]
+/// value with short lengths; the collector writes the value first.
+#[inline(always)]
 pub(super) fn entry(body: &[u8], message: Extent) -> Result<(Extent, Extent), Error> {
     let bytes = message.of(body);
-    if let [0x0a, key, ..] = *bytes
-        && key < 0x80
-        && let Some([0x12, value, ..]) = bytes.get(2 + key as usize..)
-        && 4 + u32::from(key) + u32::from(*value) == message.len()
-        && *value < 0x80
+    if let [first @ (0x0a | 0x12), len @ 0..0x80, ..] = *bytes
+        && let Some([second, other @ 0..0x80, ..]) = bytes.get(2 + usize::from(len)..)
+        && first ^ second == 0x0a ^ 0x12
+        && 4 + u32::from(len) + u32::from(*other) == message.len()
     {
         let start = message.start + 2;
-        let key = Extent { start, end: start + u32::from(key) };
-        let value = Extent { start: key.end + 2, end: message.end };
+        let one = Extent { start, end: start + u32::from(len) };
+        let two = Extent { start: one.end + 2, end: message.end };
+        let (key, value) = if first == 0x0a { (one, two) } else { (two, one) };
         if !is_flat(value.of(body)) {
             walk(VALUE, body, value, 0)?;
         }
@@ -121,7 +121,7 @@ pub(super) fn entry(body: &[u8], message: Extent) -> Result<(Extent, Extent), Er
 }
 
 /// A string, a bool or a double that is all of its AnyValue, with a one-byte length.
-#[inline]
+#[inline(always)]
 fn is_flat(value: &[u8]) -> bool {
     match *value {
         [0x0a, len, ..] => len < 0x80 && value.len() == 2 + len as usize,

@@ -1,8 +1,11 @@
 //! One walk over a span: everything is checked, and what policies ask for is noted as it is passed.
+//! There are two that say the same: a quick one for what SDKs write, and a careful one.
 
 use super::Error;
 use super::check::{self, entry};
 use super::wire::{Extent, I32, I64, LEN, Reader, VARINT};
+
+mod quick;
 
 /// The attribute keys that somebody asks for. Keys are known by their position.
 #[derive(Clone, Debug, Default)]
@@ -92,60 +95,30 @@ pub fn read(
     found: &mut Vec<Found>,
 ) -> Result<Facts, Error> {
     let first = found.len();
+    if let Some(facts) = quick::read(body, span, wanted, found) {
+        return Ok(facts);
+    }
+    found.truncate(first);
+    careful(body, span, wanted, found)
+}
+
+/// The walk over any span.
+#[cold]
+fn careful(
+    body: &[u8],
+    span: Extent,
+    wanted: &Wanted,
+    found: &mut Vec<Found>,
+) -> Result<Facts, Error> {
+    let first = found.len();
     let mut facts = Facts { is_root: true, ..Facts::default() };
     let mut reader = Reader::new(body, span);
-    let mut note = |content| attribute(body, content, wanted, found, first);
-    while let Some(tag) = reader.peek() {
-        // Fields below 16 with their own wire type, which is all that SDKs write but for flags.
-        match tag {
-            0x4a => {
-                reader.advance(1)?;
-                note(reader.content()?)?;
-            }
-            0x0a => {
-                reader.advance(1)?;
-                check::id(reader.content()?, 16)?;
-            }
-            0x12 => {
-                reader.advance(1)?;
-                check::id(reader.content()?, 8)?;
-            }
-            0x1a => {
-                reader.advance(1)?;
-                facts.trace_state = reader.content()?;
-            }
-            0x22 => {
-                reader.advance(1)?;
-                let parent = reader.content()?;
-                check::id(parent, 8)?;
-                facts.is_root = parent.of(body).iter().all(|b| *b == 0);
-            }
-            0x2a => {
-                reader.advance(1)?;
-                reader.content()?;
-            }
-            0x30 => {
-                reader.advance(1)?;
-                reader.varint()?;
-            }
-            0x39 => {
-                reader.advance(1)?;
-                facts.start = fixed64(&mut reader, body)?;
-            }
-            0x41 => {
-                reader.advance(1)?;
-                facts.end = fixed64(&mut reader, body)?;
-            }
-            0x5a => {
-                reader.advance(1)?;
-                check::event(body, reader.content()?)?;
-            }
-            0x7a => {
-                reader.advance(1)?;
-                facts.status = code(check::status(body, reader.content()?)?);
-            }
-            _ => rare(&mut reader, body, &mut facts, &mut note)?,
-        }
+    while !reader.at_end() {
+        field(&mut reader, body, &mut facts, |content| {
+            let (key, value) = entry(body, content)?;
+            note(body, key, value, wanted, found, first);
+            Ok(())
+        })?;
     }
     facts.found = (position(first), position(found.len()));
     Ok(facts)
@@ -156,37 +129,35 @@ fn code(code: u64) -> u8 {
     u8::try_from(code.min(3)).expect("at most 3")
 }
 
-#[inline]
 fn fixed64(reader: &mut Reader<'_>, body: &[u8]) -> Result<u64, Error> {
     let at = reader.pos() as usize;
     reader.advance(8)?;
     Ok(body[at..].first_chunk().map_or(0, |b| u64::from_le_bytes(*b)))
 }
 
-#[inline]
-fn attribute(
+/// Notes an attribute if it is wanted and the first of its key.
+#[inline(always)]
+fn note(
     body: &[u8],
-    content: Extent,
+    key: Extent,
+    value: Extent,
     wanted: &Wanted,
     found: &mut Vec<Found>,
     first: usize,
-) -> Result<(), Error> {
-    let (key, value) = entry(body, content)?;
+) {
     if let Some(key) = wanted.find(key.of(body))
         && found[first..].iter().all(|f| f.key != key)
     {
         found.push(Found { key, value });
     }
-    Ok(())
 }
 
-/// Fields of a span that the fast walk leaves: dropped counts, links, flags, unknown and broken.
-#[cold]
-fn rare(
+/// One field.
+fn field(
     reader: &mut Reader<'_>,
     body: &[u8],
     facts: &mut Facts,
-    note: &mut impl FnMut(Extent) -> Result<(), Error>,
+    attribute: impl FnOnce(Extent) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let tag = reader.tag()?;
     let Some((_, name, role)) = super::layout::SPAN.iter().find(|f| f.0 == tag.field) else {
@@ -207,21 +178,16 @@ fn rare(
             facts.flags = body[at..].first_chunk().map_or(0, |b| u32::from_le_bytes(*b));
             Ok(())
         }
-        // From here on known fields with a padded tag, which are read like the others.
         (7, I64) => fixed64(reader, body).map(|time| facts.start = time),
         (8, I64) => fixed64(reader, body).map(|time| facts.end = time),
         (_, VARINT | I64) => reader.skip(tag),
-        (9, _) => note(reader.content()?),
-        _ => padded(reader, body, tag.field, facts),
+        (9, _) => attribute(reader.content()?),
+        _ => sized(reader, body, tag.field, facts),
     }
 }
 
-fn padded(
-    reader: &mut Reader<'_>,
-    body: &[u8],
-    field: u32,
-    facts: &mut Facts,
-) -> Result<(), Error> {
+/// A field with a length.
+fn sized(reader: &mut Reader<'_>, body: &[u8], field: u32, facts: &mut Facts) -> Result<(), Error> {
     let content = reader.content()?;
     match field {
         1 => check::id(content, 16),
