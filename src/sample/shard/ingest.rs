@@ -179,6 +179,7 @@ impl Shard {
                     let (waits, holds) = self.chains.with_bits(chain);
                     holds.fill(0);
                     waits.times = Times::NONE;
+                    self.states.forget(chain);
                 }
                 return (chain, Way::Wait);
             }
