@@ -7,6 +7,7 @@
 //!
 //! Does not do: leftmost-longest search, names of groups that Go refuses and the crate takes.
 
+mod classes;
 mod translate;
 
 use std::borrow::Cow;

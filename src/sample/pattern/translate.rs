@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::PatternError;
+use super::{PatternError, classes};
 
 /// Groups within groups.
 pub(super) const DEPTH_MAX: u32 = 1000;
@@ -452,15 +452,7 @@ fn unicode_class(from: &str) -> Result<(String, usize), PatternError> {
         (name, negated) = (rest, !negated);
     }
     let item = &from[..len];
-    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-        return Err(invalid(item));
-    }
-    let letter = if negated { 'P' } else { 'p' };
-    let written = format!("\\{letter}{{{name}}}");
-    // its table of names is the crate's: a name that it does not have is refused in Go's words
-    if regex::Regex::new(&written).is_err() {
-        return Err(invalid(item));
-    }
+    let written = classes::unicode(name, negated).ok_or_else(|| invalid(item))?;
     Ok((written, len))
 }
 
