@@ -4,6 +4,7 @@
 //! The texts of errors are the collector's (loadbalancing 8.4).
 
 use super::Error;
+use super::value::Fields;
 use super::wire::{Extent, I32, I64, LEN, Reader, VARINT};
 
 /// Deepest nesting of values. The collector has no limit; SDKs have one of a few levels.
@@ -148,11 +149,21 @@ fn entry_slow(body: &[u8], message: Extent) -> Result<(Extent, Extent), Error> {
         let tag = reader.tag()?;
         match tag.field {
             1 => key = reader.content()?,
-            2 => value = reader.content()?,
+            2 => {
+                let next = reader.content()?;
+                // Of several the last counts that says something.
+                if value.of(body).is_empty() || says_something(next.of(body)) {
+                    value = next;
+                }
+            }
             _ => reader.skip(tag)?,
         }
     }
     Ok((key, value))
+}
+
+fn says_something(any_value: &[u8]) -> bool {
+    Fields::of(any_value).any(|(field, _)| (1..=8).contains(&field))
 }
 
 fn walk(known: &[Known], body: &[u8], message: Extent, depth: u32) -> Result<(), Error> {
@@ -195,15 +206,15 @@ pub(super) const fn id(content: Extent, len: u32) -> Result<(), Error> {
     }
 }
 
-/// Checks a Status message; its code.
-pub(super) fn status(body: &[u8], message: Extent) -> Result<u64, Error> {
+/// Checks a Status message; its code, if it says one.
+pub(super) fn status(body: &[u8], message: Extent) -> Result<Option<u64>, Error> {
     let mut reader = Reader::new(body, message);
-    let mut code = 0;
+    let mut code = None;
     while !reader.at_end() {
         let tag = reader.tag()?;
         match (tag.field, tag.wire) {
             (2, LEN) => reader.content().map(drop)?,
-            (3, VARINT) => code = reader.varint()?,
+            (3, VARINT) => code = Some(reader.varint()?),
             (2, wire) => return Err(Error::WrongWireType { field: "Message", wire, at: tag.at }),
             (3, wire) => return Err(Error::WrongWireType { field: "Code", wire, at: tag.at }),
             _ => reader.skip(tag)?,

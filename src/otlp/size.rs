@@ -24,33 +24,53 @@ const fn count(value: u64) -> u64 {
     if value == 0 { 0 } else { 1 + varint(value) }
 }
 
+/// A `uint32`, whose upper bits on the wire are cut off.
+#[expect(clippy::cast_possible_truncation, reason = "as the collector reads it")]
+const fn count_32(value: u64) -> u64 {
+    count(value as u32 as u64)
+}
+
+/// An `int32` or an enum, which is cut off too; a negative one takes all ten bytes.
+#[expect(clippy::cast_possible_truncation, reason = "as the collector reads it")]
+const fn int_32(value: u64) -> u64 {
+    count((value as i32 as i64).cast_unsigned())
+}
+
 /// An id is written even when empty; all zeros count as empty.
 fn id(bytes: &[u8]) -> u64 {
     if bytes.iter().all(|b| *b == 0) { 2 } else { field(bytes.len() as u64) }
 }
 
 fn value(message: &[u8]) -> u64 {
-    Fields::of(message).fold(0, |before, of| match of {
+    value_after(0, message)
+}
+
+/// An AnyValue that comes on top of one of `before` bytes: what it does not say, stays.
+fn value_after(before: u64, message: &[u8]) -> u64 {
+    Fields::of(message).fold(before, |before, of| match of {
         (1 | 7, Field::Bytes(bytes)) => field(bytes.len() as u64),
         (2, Field::Varint(_)) => 2,
         (3, Field::Varint(int)) => 1 + varint(int),
         (4, Field::Fixed64(_)) => 9,
         (5, Field::Bytes(list)) => field(Fields::of(list).map(|item| nested(item, 1, value)).sum()),
         (6, Field::Bytes(map)) => field(Fields::of(map).map(|e| nested(e, 1, entry)).sum()),
+        // Positions in a table that no request has.
+        (8, Field::Varint(at)) => 1 + varint(at),
         _ => before,
     })
 }
 
 fn entry(message: &[u8]) -> u64 {
-    let (mut key, mut held) = (0, 2);
+    let (mut key, mut held, mut position) = (0, 0, 0);
     for of in Fields::of(message) {
         match of {
             (1, Field::Bytes(bytes)) => key = text(bytes),
-            (2, Field::Bytes(bytes)) => held = field(value(bytes)),
+            (2, Field::Bytes(bytes)) => held = value_after(held, bytes),
+            (3, Field::Varint(at)) => position = int_32(at),
             _ => {}
         }
     }
-    key + held
+    key + field(held) + position
 }
 
 /// The field if it is number `number`, measured by `of`.
@@ -69,7 +89,7 @@ pub fn resource(message: &[u8]) -> u64 {
     for of in Fields::of(message) {
         match of {
             (1, _) => len += nested(of, 1, entry),
-            (2, Field::Varint(n)) => dropped = count(n),
+            (2, Field::Varint(n)) => dropped = count_32(n),
             (3, _) => len += nested(of, 3, entity_ref),
             _ => {}
         }
@@ -99,7 +119,7 @@ pub fn scope(message: &[u8]) -> u64 {
             (1, Field::Bytes(bytes)) => name = text(bytes),
             (2, Field::Bytes(bytes)) => version = text(bytes),
             (3, _) => attributes += nested(of, 3, entry),
-            (4, Field::Varint(n)) => dropped = count(n),
+            (4, Field::Varint(n)) => dropped = count_32(n),
             _ => {}
         }
     }
@@ -113,7 +133,7 @@ fn event(message: &[u8]) -> u64 {
             (1, Field::Fixed64(t)) => time = if t == 0 { 0 } else { 9 },
             (2, Field::Bytes(bytes)) => name = text(bytes),
             (3, _) => attributes += nested(of, 3, entry),
-            (4, Field::Varint(n)) => dropped = count(n),
+            (4, Field::Varint(n)) => dropped = count_32(n),
             _ => {}
         }
     }
@@ -128,7 +148,7 @@ fn link(message: &[u8]) -> u64 {
             (2, Field::Bytes(bytes)) => span = id(bytes),
             (3, Field::Bytes(bytes)) => state = text(bytes),
             (4, _) => rest += nested(of, 4, entry),
-            (5, Field::Varint(n)) => dropped = count(n),
+            (5, Field::Varint(n)) => dropped = count_32(n),
             (6, Field::Fixed32(n)) => flags = if n == 0 { 0 } else { 5 },
             _ => {}
         }
@@ -136,16 +156,13 @@ fn link(message: &[u8]) -> u64 {
     trace + span + state + rest + dropped + flags
 }
 
-fn status(message: &[u8]) -> u64 {
-    let (mut text_len, mut code) = (0, 0);
-    for of in Fields::of(message) {
-        match of {
-            (2, Field::Bytes(bytes)) => text_len = text(bytes),
-            (3, Field::Varint(n)) => code = count(n),
-            _ => {}
-        }
-    }
-    text_len + code
+/// Message and code of a Status that comes on top of another one.
+fn status_after(before: [u64; 2], message: &[u8]) -> [u64; 2] {
+    Fields::of(message).fold(before, |[text_len, code], of| match of {
+        (2, Field::Bytes(bytes)) => [text(bytes), code],
+        (3, Field::Varint(n)) => [text_len, int_32(n)],
+        _ => [text_len, code],
+    })
 }
 
 /// A Span message.
@@ -153,24 +170,55 @@ fn status(message: &[u8]) -> u64 {
 pub fn span(message: &[u8]) -> u64 {
     // One place per singular field, so that of several the last counts.
     let (mut ids, mut singular, mut repeated) = ([2u64; 3], [0u64; 17], 0);
-    singular[15] = 2;
+    let mut status = [0; 2];
     for of in Fields::of(message) {
         match of {
             (1, Field::Bytes(bytes)) => ids[0] = id(bytes),
             (2, Field::Bytes(bytes)) => ids[1] = id(bytes),
             (4, Field::Bytes(bytes)) => ids[2] = id(bytes),
             (at @ (3 | 5), Field::Bytes(bytes)) => singular[at as usize] = text(bytes),
-            (at @ (6 | 10 | 12 | 14), Field::Varint(n)) => singular[at as usize] = count(n),
+            (6, Field::Varint(n)) => singular[6] = int_32(n),
+            (at @ (10 | 12 | 14), Field::Varint(n)) => singular[at as usize] = count_32(n),
             (at @ (7 | 8), Field::Fixed64(t)) => {
                 singular[at as usize] = if t == 0 { 0 } else { 9 };
             }
             (9, _) => repeated += nested(of, 9, entry),
             (11, _) => repeated += nested(of, 11, event),
             (13, _) => repeated += nested(of, 13, link),
-            (15, Field::Bytes(bytes)) => singular[15] = field(status(bytes)),
+            (15, Field::Bytes(bytes)) => status = status_after(status, bytes),
             (16, Field::Fixed32(n)) => singular[16] = if n == 0 { 0 } else { 6 },
             _ => {}
         }
     }
-    ids.iter().sum::<u64>() + singular.iter().sum::<u64>() + repeated
+    let status = field(status.iter().sum());
+    ids.iter().sum::<u64>() + singular.iter().sum::<u64>() + repeated + status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each pair is read by the collector as the same span, and written in as many bytes.
+    #[test]
+    fn odd_forms_count_as_what_is_read_from_them() {
+        let pairs: [(&[u8], &[u8]); 7] = [
+            // Status in two fields: code, then message; code, then nothing.
+            (b"\x7a\x02\x18\x02\x7a\x03\x12\x01m", b"\x7a\x05\x12\x01m\x18\x02"),
+            (b"\x7a\x02\x18\x02\x7a\x00", b"\x7a\x02\x18\x02"),
+            // More bits than the type has: kind, code, dropped attributes, dropped links.
+            (b"\x30\x82\x80\x80\x80\x10", b"\x30\x02"),
+            (b"\x7a\x06\x18\x82\x80\x80\x80\x10", b"\x7a\x02\x18\x02"),
+            (b"\x50\x87\x80\x80\x80\x10", b"\x50\x07"),
+            (b"\x70\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x70\xff\xff\xff\xff\x0f"),
+            // An attribute with a value, and then one that is empty.
+            (b"\x4a\x0a\x0a\x01a\x12\x03\x0a\x01x\x12\x00", b"\x4a\x08\x0a\x01a\x12\x03\x0a\x01x"),
+        ];
+        for (odd, plain) in pairs {
+            assert_eq!(span(odd), span(plain), "{odd:x?}");
+        }
+        let negative = b"\x30\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01";
+        assert_eq!(span(negative), span(&[]) + 11, "a negative int32 is written in full");
+        let positions = b"\x4a\x06\x18\x05\x12\x02\x40\x05";
+        assert_eq!(span(positions), span(&[]) + 8, "positions in a table are written");
+    }
 }

@@ -124,9 +124,13 @@ fn careful(
     Ok(facts)
 }
 
-/// The codes there are, and 3 for others.
-fn code(code: u64) -> u8 {
-    u8::try_from(code.min(3)).expect("at most 3")
+/// Of several fields the last counts that says a code, cut to 32 bits as the collector reads it.
+fn status(facts: &mut Facts, body: &[u8], content: Extent) -> Result<(), Error> {
+    if let Some(code) = check::status(body, content)? {
+        // The codes there are, and 3 for others.
+        facts.status = u8::try_from((code & 0xffff_ffff).min(3)).expect("at most 3");
+    }
+    Ok(())
 }
 
 fn fixed64(reader: &mut Reader<'_>, body: &[u8]) -> Result<u64, Error> {
@@ -201,10 +205,7 @@ fn sized(reader: &mut Reader<'_>, body: &[u8], field: u32, facts: &mut Facts) ->
             check::id(content, 8)
         }
         11 => check::event(body, content),
-        15 => {
-            facts.status = code(check::status(body, content)?);
-            Ok(())
-        }
+        15 => status(facts, body, content),
         _ => Ok(()),
     }
 }
@@ -261,6 +262,40 @@ mod tests {
             assert_eq!((facts.start, facts.end), (7, 9), "padded: {padded}");
             let [of_k] = found[..] else { panic!("{found:?}") };
             assert_eq!((of_k.key, of_k.value.of(&span)), (key, &b"\x0a\x01v"[..]));
+        }
+    }
+
+    #[test]
+    fn of_a_value_in_several_fields_the_last_counts_that_says_something() {
+        let mut wanted = Wanted::default();
+        wanted.position(b"k");
+        let cases: [(&[u8], &[u8]); 3] = [
+            (b"\x0a\x01k\x12\x03\x0a\x01v\x12\x00", b"\x0a\x01v"),
+            (b"\x0a\x01k\x12\x03\x0a\x01v\x12\x02\x18\x07", b"\x18\x07"),
+            (b"\x0a\x01k\x12\x00\x12\x03\x0a\x01v", b"\x0a\x01v"),
+        ];
+        for (entry, want) in cases {
+            let length = u8::try_from(entry.len()).unwrap();
+            let span = [&[0x4a, length], entry].concat();
+            let whole = Extent { start: 0, end: u32::try_from(span.len()).unwrap() };
+            let mut found = Vec::new();
+            read(&span, whole, &wanted, &mut found).unwrap();
+            assert_eq!(found[0].value.of(&span), want, "{entry:x?}");
+        }
+    }
+
+    #[test]
+    fn of_a_status_in_several_fields_the_last_code_counts_and_32_bits_of_it() {
+        let cases: [(&[u8], u8); 4] = [
+            (b"\x7a\x02\x18\x02\x7a\x03\x12\x01m", 2),
+            (b"\x7a\x02\x18\x02\x7a\x00", 2),
+            (b"\x7a\x02\x18\x02\xfa\x00\x02\x18\x01", 1),
+            (b"\x7a\x06\x18\x82\x80\x80\x80\x10", 2),
+        ];
+        for (span, want) in cases {
+            let whole = Extent { start: 0, end: u32::try_from(span.len()).unwrap() };
+            let facts = read(span, whole, &Wanted::default(), &mut Vec::new()).unwrap();
+            assert_eq!(facts.status, want, "{span:x?}");
         }
     }
 }

@@ -3,7 +3,7 @@
 //! [`super::careful`], which begins anew: so this one need not say what is wrong, and is twice as
 //! fast for it.
 
-use super::{Facts, Found, Wanted, code, note, position};
+use super::{Facts, Found, Wanted, note, position, status};
 use crate::otlp::check;
 use crate::otlp::wire::Extent;
 
@@ -61,13 +61,13 @@ pub(super) fn read(
                 check::link(body, link).ok()?;
             }
             0x7a => {
-                let status = content(bytes, at)?;
-                at = status.end as usize;
-                facts.status = match status.of(bytes) {
-                    [] => 0,
-                    [0x18, value @ 0..0x80] => code(u64::from(*value)),
-                    _ => code(check::status(body, status).ok()?),
-                };
+                let content = content(bytes, at)?;
+                at = content.end as usize;
+                match content.of(bytes) {
+                    [] => {}
+                    [0x18, code @ 0..0x80] => facts.status = (*code).min(3),
+                    _ => status(&mut facts, body, content).ok()?,
+                }
             }
             0x85 if bytes.get(at) == Some(&1) => {
                 facts.flags = u32::from_le_bytes(*bytes[at + 1..].first_chunk()?);
