@@ -182,6 +182,8 @@ impl<'a> Load<'a> {
         for at in 0..self.places.len() {
             self.want(at);
         }
+        // A receiver that has greeted may have nothing more to say that would wake a turn.
+        self.send(start)?;
         let mut second = self.mark(start);
         loop {
             let now = clock::now();
@@ -278,7 +280,17 @@ impl<'a> Load<'a> {
         if now >= self.next_sweep {
             self.sweep(now);
         }
-        if sending && !self.options.idle {
+        if sending {
+            self.send(now)?;
+        } else {
+            self.flush(now);
+        }
+        Ok(())
+    }
+
+    /// Begins what may begin, and writes.
+    fn send(&mut self, now: u64) -> io::Result<()> {
+        if !self.options.idle {
             self.begin(now)?;
         }
         self.flush(now);
