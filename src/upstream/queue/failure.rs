@@ -52,15 +52,17 @@ impl Queue {
     }
 
     /// To be called at each wake-up. An endpoint that leaves a call, or a part that waits for one,
-    /// alone for `suspect_after` is in trouble: until it answers, parts are owned as they come, so
-    /// that its clients need not wait. And what is older than `max_elapsed_time` is given up.
+    /// alone for `suspect_after` is in trouble: until it answers, parts are owned as they come if
+    /// they may be, so that its clients need not wait, and nobody waits for room in its queue. And
+    /// what is older than `max_elapsed_time` is given up.
     pub fn watch(&mut self, now: Instant, replies: &mut Replies) {
         if self.suspect_at().is_some_and(|at| now >= at) {
             self.trouble =
                 Some(Status::new(Code::DeadlineExceeded, "the endpoint does not answer"));
             let hold = self.hold;
             let flying = self.flying.iter_mut().map(|f| &mut f.batch);
-            for batch in self.open.iter_mut().chain(&mut self.ready).chain(flying) {
+            let held = self.open.iter_mut().chain(&mut self.ready).chain(flying);
+            for batch in held.filter(|_| hold == Hold::Soft) {
                 batch.own(hold, replies);
             }
         }
@@ -71,7 +73,7 @@ impl Queue {
     }
 
     pub(super) fn suspect_at(&self) -> Option<Instant> {
-        if self.trouble.is_some() || self.hold == Hold::Hard {
+        if self.trouble.is_some() {
             return None;
         }
         let held = self.ready.front().or(self.open.as_ref()).map(|b| b.since);

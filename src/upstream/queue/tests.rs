@@ -397,7 +397,8 @@ fn without_a_timeout_a_call_never_expires() {
     rig.push(b'a', 10);
     rig.leave();
     assert_eq!(rig.queue.expired(START + SECOND * 1_000), None);
-    assert_eq!(rig.queue.deadline(true), None);
+    rig.pass(ms(50));
+    assert_eq!(rig.queue.deadline(true), None, "once it is suspect");
 }
 
 #[test]
@@ -451,6 +452,21 @@ fn an_endpoint_that_lets_a_call_or_a_part_lie_is_suspect() {
     assert_eq!(rig.queue.deadline(false), Some(START + ms(50)), "also while it is dialled");
     rig.pass(ms(50));
     assert_eq!(rig.answer(unsent), Some(Ok(())));
+}
+
+#[test]
+fn an_endpoint_that_is_silent_is_suspect_also_if_its_parts_may_not_be_owned() {
+    let mut rig = rig(&options(), Hold::Hard, 1);
+    let ticket = rig.push(b'a', 10);
+    let call = rig.leave();
+    rig.pass(ms(49));
+    assert!(!rig.queue.in_trouble());
+    rig.pass(ms(1));
+    assert!(rig.queue.in_trouble(), "a full queue of it must hold up nobody");
+    assert_eq!(rig.answer(ticket), None, "but its client waits");
+    rig.done(&call, Ok(0));
+    assert!(!rig.queue.in_trouble());
+    assert_eq!(rig.answer(ticket), Some(Ok(())));
 }
 
 #[test]
