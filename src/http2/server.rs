@@ -183,6 +183,12 @@ impl<C> Server<C> {
         self.give_credit(0);
     }
 
+    /// From now on the peer is to have at most so many streams, not more than the options say. It
+    /// is not held to it: what it opened before it heard of it is served.
+    pub(crate) fn invite(&mut self, streams: u32) {
+        settings::put_streams_max(&mut self.out, streams);
+    }
+
     /// Asks the peer for a sign of life; any byte of its is one.
     pub(crate) fn ping(&mut self) {
         frame::put_header(&mut self.out, 8, PING, 0, 0);

@@ -110,6 +110,13 @@ impl Announced {
     }
 }
 
+/// Appends SETTINGS that change nothing but how many streams the peer may have.
+pub(crate) fn put_streams_max(out: &mut Vec<u8>, streams: u32) {
+    put_header(out, 6, SETTINGS, 0, 0);
+    out.extend_from_slice(&MAX_CONCURRENT_STREAMS.to_be_bytes());
+    out.extend_from_slice(&streams.to_be_bytes());
+}
+
 /// Appends the acknowledgement of the peer's SETTINGS.
 pub(crate) fn put_ack(out: &mut Vec<u8>) {
     put_header(out, 0, SETTINGS, ACK, 0);
@@ -145,6 +152,11 @@ mod tests {
         };
         assert_eq!(peer, want);
         assert!(!rest.is_empty(), "the window update follows");
+        let mut out = Vec::new();
+        put_streams_max(&mut out, 3);
+        let frame = next(&mut &out[..], 16384).expect("valid").expect("whole");
+        peer.apply(&frame).expect("valid");
+        assert_eq!(peer, Peer { streams_max: 3, ..want });
     }
 
     #[test]

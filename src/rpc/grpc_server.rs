@@ -17,6 +17,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::io::AsyncWrite as _;
 
+use super::crowd::Crowd;
 use super::grpc_call::{self, Answered, Arrived, Desk, Inbound};
 use super::lost::Lost;
 use super::options::{GrpcServerOptions, ServerKeepalive};
@@ -119,6 +120,7 @@ struct Connection<S> {
     /// When to look for bodies that are late, and at first for the greeting.
     due: Option<Instant>,
     life: Life,
+    crowd: Crowd,
     pulse: Pulse,
     alarm: Alarm,
     stream: Stream,
@@ -128,10 +130,11 @@ struct Connection<S> {
 impl<S: Service> Connection<S> {
     fn new(stream: Stream, server: Rc<Server<S>>) -> Self {
         let (now, window) = (clock::now(), server.window());
+        let streams_max = server.options.streams_max.unwrap_or(STREAMS_MAX);
         Self {
             http2: http2::Server::new(http2::Options {
                 window,
-                streams_max: server.options.streams_max.unwrap_or(STREAMS_MAX),
+                streams_max,
                 frame_bytes_max: FRAME_BYTES_MAX,
                 header_list_bytes_max: HEADER_BYTES_MAX,
                 resets_young_max: RESETS_YOUNG_MAX,
@@ -140,6 +143,7 @@ impl<S: Service> Connection<S> {
             arrived: Vec::new(),
             due: Some(now + HANDSHAKE_TIMEOUT),
             life: Life::new(now, window),
+            crowd: Crowd::new(now, streams_max),
             pulse: Pulse::new(&server.options.keepalive, now),
             alarm: Alarm::default(),
             stream,
@@ -246,6 +250,10 @@ impl<S: Service> Connection<S> {
         let (now, keepalive) = (clock::now(), &self.server.options.keepalive);
         if let Some(window) = self.life.fit_window(self.server.window()) {
             self.http2.resize(window);
+        }
+        let (open, memory) = (self.http2.open(), self.server.memory.process());
+        if let Some(streams) = self.crowd.fit(now, open, memory) {
+            self.http2.invite(streams);
         }
         match self.pulse.look(now, self.stream.bytes().0) {
             Need::Nothing => {}

@@ -4,6 +4,7 @@
 pub mod auth;
 pub mod codec;
 pub mod cors;
+mod crowd;
 pub mod frame;
 mod grpc_call;
 pub mod grpc_client;

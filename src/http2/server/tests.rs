@@ -389,6 +389,17 @@ fn windows_are_credited_and_kept() {
 }
 
 #[test]
+fn what_a_peer_opened_before_it_heard_of_fewer_streams_is_served() {
+    let (mut server, mut heard) = greeted();
+    server.invite(1);
+    let said: Vec<_> = written(&mut server).iter().map(|f| f.0).collect();
+    assert_eq!(said, [SETTINGS]);
+    let open = Bytes::default().head(1, 0, "/p", &[]).head(3, 0, "/p", &[]);
+    feed(&mut server, &mut heard, &open.0, 1000).expect("valid");
+    assert_eq!((server.open(), written(&mut server).len()), (2, 0));
+}
+
+#[test]
 fn pings_are_answered_and_leaving_takes_two_steps() {
     let (mut server, mut heard) = greeted();
     let ping = Bytes::default().frame(PING, 0, 0, b"12345678");
