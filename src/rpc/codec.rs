@@ -8,6 +8,7 @@ use std::fmt;
 use libdeflater::{CompressionLvl, Compressor};
 
 mod inflate;
+mod line;
 
 /// A message encoding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

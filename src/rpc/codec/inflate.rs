@@ -8,6 +8,7 @@ use std::io::Read;
 
 use libdeflater::{DecompressionError, Decompressor};
 
+use super::line::Place;
 use super::{Codec, Error};
 use crate::runtime::turn;
 
@@ -80,11 +81,15 @@ impl Codec {
     ) -> Result<Vec<u8>, Error> {
         turn::pause().await;
         let mut inflation = self.begin(message, bytes_max)?;
+        if let Some(content) = inflation.step()? {
+            return Ok(content);
+        }
+        let _place = Place::take().await;
         loop {
+            turn::pause().await;
             if let Some(content) = inflation.step()? {
                 return Ok(content);
             }
-            turn::pause().await;
         }
     }
 
