@@ -4,9 +4,9 @@
 //! net ─▶ rpc ─▶ otlp::scan ─▶ route::split ─▶ room in every lane ─▶ copy ─▶ reply when owned
 //! ```
 //!
-//! Invariants: nothing is copied before room is reserved everywhere; a request is answered OK only
-//! when every span of it was acknowledged or is owned by a queue, or the reply names what was not
-//! taken; `received = accepted + refused` for every receiver.
+//! Invariants: nothing is copied before room was asked for everywhere, and nothing is sent if nobody
+//! has any; a request is answered OK only when every span of it was acknowledged or is owned by a
+//! queue, or the reply names what was not taken; `received = accepted + refused` for every receiver.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -30,7 +30,7 @@ use crate::telemetry::Quiet;
 use crate::time::Instant;
 use crate::upstream::file;
 use crate::upstream::lane::Lane;
-use crate::upstream::outlet::{self, Offer, Outlet, Site};
+use crate::upstream::outlet::{self, Offer, Outlet, Request, Site};
 use crate::upstream::replies::Ticket;
 
 pub mod blueprint;
@@ -41,10 +41,12 @@ mod edited;
 mod generation;
 mod kept;
 mod owed;
+mod parked;
 pub mod snapshot;
 pub mod trust;
 
 use owed::Owed;
+use parked::{Parked, Short};
 use snapshot::{Received, Snapshot};
 
 /// Longest time that a request waits for room before it is refused.
@@ -134,9 +136,9 @@ struct Course {
 
 /// How far a request got.
 enum Taken {
-    /// Its parts are under way; some items may have found no room, or one exporter may have had a
-    /// use for none.
-    Yes { ticket: Ticket, items: u64, rejected: u64, why: String, but: Option<Status> },
+    /// Its parts are under way; some may have found no room, or one exporter may have had a use for
+    /// none.
+    Yes { ticket: Ticket, items: u64, short: Short, but: Option<Status> },
     /// There is nothing to do for it.
     Empty,
     /// Nothing was sent.
@@ -229,8 +231,8 @@ impl Router {
             let now = clock::now();
             match self.take(now, course, &call, late)? {
                 Taken::Empty => return Ok((Bytes::from_static(reply::FULL_SUCCESS), 0)),
-                Taken::Yes { ticket, items, rejected, why, but } => {
-                    let transport = call.transport;
+                Taken::Yes { ticket, items, short, but } => {
+                    let (transport, timeout) = (call.transport, call.timeout);
                     drop(call);
                     let owed = Owed {
                         router: self,
@@ -240,10 +242,11 @@ impl Router {
                         is_answered: false,
                         transport,
                         items,
-                        rejected,
+                        short,
                         before,
                     };
-                    return owed.answer(why, but).await;
+                    let bound = self.bound(course.way, timeout).map_or(give_up, |b| start + b);
+                    return owed.answer(give_up.min(bound), but).await;
                 }
                 Taken::NoRoom { why } if late => {
                     return Err(self.refuse(course.way, course.signal, &call, why));
@@ -282,14 +285,14 @@ impl Router {
         let rooms: Option<Vec<_>> = rooms.collect();
         let Some(rooms) = rooms else { return Ok(Taken::NoRoom { why: Lack::Queue }) };
         let without = outlet::reserve(outlets, offers);
-        if without > 0 && !self.may_go_in_part(outlets, offers, without, late) {
+        if without > 0 && (without == offers.len() || self.rules.refuse_partial) {
             outlet::unreserve(outlets, offers);
             return Ok(Taken::NoRoom { why: Lack::Queue });
         }
         for room in rooms {
             room.put(signal, &call.message, items);
         }
-        Ok(self.send(state, now, course, call, charge))
+        Ok(self.send(state, now, course, call, charge, late))
     }
 
     /// Past the soft limit a request waits first; past the hard one there is no room at all.
@@ -301,20 +304,9 @@ impl Router {
         self.memory.take(bytes)
     }
 
-    /// Some endpoints have no room. A dead one must not stop the others: it is waited for only if
-    /// it answers. Then the others' parts go, unless all lack room or the user wants all or none.
-    fn may_go_in_part(
-        &self,
-        outlets: &[Outlet],
-        offers: &[Offer],
-        without: usize,
-        late: bool,
-    ) -> bool {
-        if without == offers.len() || self.rules.refuse_partial {
-            return false;
-        }
-        let full = offers.iter().filter(|o| !o.reserved);
-        late || full.into_iter().all(|o| outlet::lane_of(outlets, o).queue().in_trouble())
+    /// When a reply is given, whatever is known by then: the balancer's bound, or the client's.
+    fn bound(&self, way: usize, timeout: Option<Duration>) -> Option<Duration> {
+        [self.state.borrow().ways[way].bound, timeout].into_iter().flatten().min()
     }
 
     fn send(
@@ -324,6 +316,7 @@ impl Router {
         course: Course,
         call: &Call,
         mut charge: Charge,
+        late: bool,
     ) -> Taken {
         let Course { way, signal, exit, .. } = course;
         let State { outlets, ways, index, offers, debug, quiet, .. } = state;
@@ -332,22 +325,17 @@ impl Router {
         let bound = [ways[way].bound, call.timeout].into_iter().flatten().min();
         let mut replies = self.site.replies.borrow_mut();
         let ticket = replies.open(now + own_after, bound.map(|b| now + b));
-        let request = (&call.message[..], &*index, call.metadata.as_ref());
+        let request = Request { body: &call.message, index, metadata: call.metadata.as_ref() };
         outlet::send(outlets, offers, request, now, Some(ticket), &mut replies, &mut charge);
-        let (mut rejected, mut why) = (0, String::new());
+        let mut short = Short::default();
         for offer in offers.iter().filter(|o| !o.reserved) {
             let lane = outlet::lane_of(outlets, offer);
-            lane.queue().stats.overflowed += offer.items;
-            rejected += offer.items;
-            if why.len() < 200 {
-                why.push_str(if why.is_empty() { "sending queue is full: " } else { ", " });
-                why.push_str(&lane.target().endpoint);
+            // One that does not answer is not waited for.
+            if late || lane.queue().in_trouble() {
+                short.reject(lane, offer.items);
+            } else {
+                short.parked.push(parked(outlets, offer, request, &mut charge));
             }
-        }
-        if rejected > 0
-            && let Some(suppressed) = quiet.admit(now)
-        {
-            tracing::warn!(rejected_items = rejected, suppressed, "Refused in part: {why}.");
         }
         let items = index.count();
         let exits = &ways[way].exits[signal as usize][exit];
@@ -372,8 +360,13 @@ impl Router {
                 }
             }
         }
-        // With several exporters one item can be rejected several times.
-        Taken::Yes { ticket, items, rejected: rejected.min(items), why, but }
+        Taken::Yes { ticket, items, short, but }
+    }
+
+    fn tell_rejected(&self, rejected_items: u64, why: &str) {
+        if let Some(suppressed) = self.state.borrow_mut().quiet.admit(clock::now()) {
+            tracing::warn!(rejected_items, suppressed, "Refused in part: {why}.");
+        }
     }
 
     fn refuse(&self, way: usize, signal: Signal, call: &Call, why: Lack) -> Status {
@@ -485,6 +478,16 @@ impl Router {
         })
         .await;
     }
+}
+
+/// Cuts a part that found no room.
+fn parked(outlets: &[Outlet], offer: &Offer, request: Request<'_>, charge: &mut Charge) -> Parked {
+    let lane = outlet::lane_of(outlets, offer);
+    let mut bytes = Vec::with_capacity(offer.bytes);
+    outlet::cut(outlets, offer, request, &mut bytes);
+    let charge = Some(charge.split(offer.bytes as u64));
+    let (items, metadata) = (offer.items, request.metadata_for(lane));
+    Parked { lane: lane.clone(), items, bytes, charge, metadata }
 }
 
 impl Way {

@@ -14,7 +14,7 @@ use crate::rpc::service::Call;
 use crate::runtime::clock;
 use crate::sampler::{Exit, Refusal, Sampler};
 use crate::time::Instant;
-use crate::upstream::outlet;
+use crate::upstream::outlet::{self, Request};
 
 impl Router {
     /// Makes the samplers known; the positions are those that ways name.
@@ -159,7 +159,8 @@ impl Target {
         // It was admitted once, and the buffer gives its bytes back soon.
         let mut charge = self.router.memory.take_over(bytes);
         let mut replies = self.router.site.replies.borrow_mut();
-        outlet::send(outlets, offers, (body, index, None), now, None, &mut replies, &mut charge);
+        let request = Request { body, index, metadata: None };
+        outlet::send(outlets, offers, request, now, None, &mut replies, &mut charge);
         rooms.into_iter().for_each(|room| room.put(Signal::Traces, body, spans));
         for &at in &exits.debugs {
             debug[at].show(clock::now(), Signal::Traces, body);

@@ -5,10 +5,14 @@ use std::future::poll_fn;
 
 use bytes::Bytes;
 
+use super::parked::Short;
 use super::{Course, Router};
 use crate::otlp::reply;
 use crate::rpc::Status;
 use crate::rpc::service::Transport;
+use crate::runtime::clock;
+use crate::runtime::timer::Timeout;
+use crate::time::Instant;
 use crate::upstream::replies::Ticket;
 
 pub(super) struct Owed<'a> {
@@ -19,29 +23,53 @@ pub(super) struct Owed<'a> {
     pub(super) is_answered: bool,
     pub(super) transport: Transport,
     pub(super) items: u64,
-    pub(super) rejected: u64,
+    /// What found no room.
+    pub(super) short: Short,
     /// Items that an exit before this one has rejected.
     pub(super) before: u64,
 }
 
 impl Owed<'_> {
-    /// The answer, and the items that were not taken.
+    /// The answer, and the items that were not taken. What has no room may find some `until` then.
     pub(super) async fn answer(
         mut self,
-        why: String,
+        until: Instant,
         but: Option<Status>,
     ) -> Result<(Bytes, u64), Status> {
+        self.wait_for_room(until).await;
         let replies = &self.router.site.replies;
         let result = poll_fn(|cx| replies.borrow_mut().poll(self.ticket, cx)).await;
         let result = but.map_or(result, Err);
         self.is_answered = true;
         self.failed = result.is_err();
         result?;
-        if self.rejected == 0 {
+        let rejected = self.rejected();
+        if rejected == 0 {
             return Ok((Bytes::from_static(reply::FULL_SUCCESS), 0));
         }
-        let rejected = u32::try_from(self.rejected).unwrap_or(u32::MAX);
-        Ok((reply::partial_success(rejected, &why).into(), self.rejected))
+        let told = u32::try_from(rejected).unwrap_or(u32::MAX);
+        Ok((reply::partial_success(told, self.short.why()).into(), rejected))
+    }
+
+    async fn wait_for_room(&mut self, until: Instant) {
+        let site = &self.router.site;
+        while self.short.is_waiting() {
+            let now = clock::now();
+            self.short.enter(now, self.ticket, &mut site.replies.borrow_mut());
+            if now >= until {
+                self.short.give_up();
+            } else if self.short.is_waiting() {
+                Timeout::new(until.since(now), site.gate.wait()).await;
+            }
+        }
+        if self.rejected() > 0 {
+            self.router.tell_rejected(self.rejected(), self.short.why());
+        }
+    }
+
+    /// Items that were not taken. With several exporters one can be rejected several times.
+    fn rejected(&self) -> u64 {
+        self.short.items().min(self.items)
     }
 }
 
@@ -52,7 +80,7 @@ impl Drop for Owed<'_> {
             return;
         }
         let mut state = self.router.state.borrow_mut();
-        let rejected = self.rejected.max(self.before);
+        let rejected = self.rejected().max(self.before);
         let refused = if self.failed { self.items } else { rejected };
         let received = state.ways[self.course.way].received(self.transport, self.course.signal);
         received.requests += 1;

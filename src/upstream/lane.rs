@@ -147,6 +147,12 @@ impl Lane {
         self.0.bell.ring();
     }
 
+    /// Whether nothing more may be pushed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.closing.get()
+    }
+
     /// Nothing more will be pushed: the task ends when the queue is empty.
     pub fn close(&self) {
         self.0.closing.set(true);

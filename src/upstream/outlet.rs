@@ -455,29 +455,51 @@ pub fn lane_of<'a>(outlets: &'a [Outlet], offer: &Offer) -> &'a Lane {
 pub fn send(
     outlets: &[Outlet],
     offers: &[Offer],
-    request: (&[u8], &Index, Option<&Rc<Metadata>>),
+    request: Request<'_>,
     now: Instant,
     ticket: Option<Ticket>,
     replies: &mut Replies,
     charge: &mut Charge,
 ) {
-    let (body, index, metadata) = request;
     for offer in offers.iter().filter(|o| o.reserved) {
-        let outlet = &outlets[offer.outlet];
-        let lane = outlet.lane(offer);
+        let lane = lane_of(outlets, offer);
         let new = NewPart {
             items: offer.items,
             bytes: offer.bytes,
             ticket,
             charge: Some(charge.split(offer.bytes as u64)),
-            metadata: metadata.filter(|_| lane.is_parted()).cloned(),
+            metadata: request.metadata_for(lane),
         };
-        lane.queue().push(now, new, replies, |out| match (outlet, offer.part) {
-            (Outlet::Balancer(balancer), Some(part)) => {
-                balancer.side(offer.signal).split.write(part, body, index, out);
-            }
-            _ => out.extend_from_slice(body),
-        });
+        lane.queue().push(now, new, replies, |out| cut(outlets, offer, request, out));
         lane.ring();
+    }
+}
+
+/// What parts are cut from.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Its bytes.
+    pub body: &'a [u8],
+    /// Made from them.
+    pub index: &'a Index,
+    /// What is kept of its headers.
+    pub metadata: Option<&'a Rc<Metadata>>,
+}
+
+impl Request<'_> {
+    /// What a lane wants to know of the headers.
+    #[must_use]
+    pub fn metadata_for(&self, lane: &Lane) -> Option<Rc<Metadata>> {
+        self.metadata.filter(|_| lane.is_parted()).cloned()
+    }
+}
+
+/// Appends the bytes of an offer.
+pub fn cut(outlets: &[Outlet], offer: &Offer, request: Request<'_>, out: &mut Vec<u8>) {
+    match (&outlets[offer.outlet], offer.part) {
+        (Outlet::Balancer(balancer), Some(part)) => {
+            balancer.side(offer.signal).split.write(part, request.body, request.index, out);
+        }
+        _ => out.extend_from_slice(request.body),
     }
 }

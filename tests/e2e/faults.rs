@@ -189,6 +189,30 @@ fn a_full_queue_of_a_dead_backend_is_named_and_stops_nobody_else() {
 }
 
 #[test]
+fn a_backend_that_is_slow_and_has_a_full_queue_holds_up_nobody_elses_part() {
+    run(async {
+        let setup = Setup { sending_queue: "{queue_size: 1}", ..Setup::default() };
+        let world = World::start(setup).await;
+        let client = world.client().await;
+        world.backends[0].behave(Behaviour::Hold);
+        let first = world.send_ok(&client, world.for_one(0));
+        let rest = async {
+            until("its queue is full", || world.backends[0].calls().len() == 1).await;
+            let answer = world.send(&client, world.for_each(1));
+            let release = async {
+                let others = || world.backends[1..].iter().all(|b| b.taken() == 2);
+                until("the others have theirs", others).await;
+                world.backends[0].behave(Behaviour::Ok);
+            };
+            tokio::join!(answer, release).0
+        };
+        let ((), answer) = tokio::join!(first, rest);
+        assert!(answer.is_ok() && answer.rejected().0 == 0, "{answer:?}");
+        world.judge_lossless().await;
+    });
+}
+
+#[test]
 fn when_every_queue_is_full_nothing_is_sent_and_the_client_is_asked_to_come_back() {
     run(async {
         let down = &[0, 1, 2];
