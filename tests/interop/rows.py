@@ -9,6 +9,7 @@ import keys
 import placement
 import refusals
 import stage
+import tiers
 from signals import Store
 from stage import TOOLS, Failure, Sink, tracemill
 
@@ -135,6 +136,17 @@ def passed_on(signal, transport, compression, scratch):
         return count, got
 
 
+def both_tiers(router, samplers, scratch):
+    """Load tool → router → samplers → sink, with verdicts; numbers are traces."""
+    need("collector")
+    return tiers.judged(router, samplers, scratch)
+
+
+def sampled_sdk(scratch):
+    """SDK → router → samplers → sink, with verdicts; numbers are traces."""
+    return tiers.of_sdk(lambda to: sdk("python", "grpc", "none", to), TRACES, SPANS, scratch)
+
+
 def placed(scratch):
     need("collector")
     return placement.compare(scratch)
@@ -165,6 +177,11 @@ def rows():
             yield (f"telemetrygen {signal}", transport, compression,
                    lambda s, g=signal, t=transport, c=compression: passed_on(g, t, c, s))
     yield ("collectors as backends", "grpc", "gzip", placed)
+    yield ("python sdk, verdicts", "grpc", "none", sampled_sdk)
+    for router, samplers in (("tracemill", "tracemill"), ("collector", "tracemill"),
+                             ("tracemill", "collector")):
+        yield (f"{router} → {samplers}s, verdicts", "grpc", "none",
+               lambda s, r=router, t=samplers: both_tiers(r, t, s))
     for signal, key in keys.combinations():
         yield (f"{signal} by {key or 'default'}", "grpc", "none",
                lambda s, g=signal, k=key: placed_by(g, k, s))

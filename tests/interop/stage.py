@@ -87,10 +87,10 @@ class Process:
 class Sink(Process):
     """`tracemill-load sink` on four addresses."""
 
-    def __init__(self):
+    def __init__(self, *options):
         listen = [f"127.0.0.1:{port}" for port in free_ports(4)]
         command = [os.environ["TRACEMILL_LOAD"], "sink", "--json", "--quiet"]
-        command += ["--spans-max", str(1 << 20), "--listen", *listen]
+        command += ["--spans-max", str(1 << 20), *options, "--listen", *listen]
         super().__init__("sink", command, stdout=subprocess.PIPE)
         ready, _, _ = select.select([self.process.stdout], [], [], START_SECONDS)
         line = self.process.stdout.readline() if ready else ""
@@ -138,8 +138,8 @@ class Configured(Process):
         return sum(float(line.rsplit(" ", 1)[1]) for line in of_it)
 
 
-def tracemill(directory, config, **options):
-    return Configured("tracemill", os.environ["TRACEMILL"], directory, config, **options)
+def tracemill(directory, config, name="tracemill", **options):
+    return Configured(name, os.environ["TRACEMILL"], directory, config, **options)
 
 
 def collector(directory, config, name="collector", **options):
