@@ -226,9 +226,8 @@ impl Router {
     ) -> Result<(Bytes, u64), Status> {
         let start = clock::now();
         let give_up = start + call.timeout.map_or(ROOM_WAIT, |t| ROOM_WAIT.min(t / 2));
-        let mut late = false;
+        let (mut now, mut late) = (start, false);
         loop {
-            let now = clock::now();
             match self.take(now, course, &call, late)? {
                 Taken::Empty => return Ok((Bytes::from_static(reply::FULL_SUCCESS), 0)),
                 Taken::Yes { ticket, items, short, but } => {
@@ -254,6 +253,7 @@ impl Router {
                 Taken::NoRoom { .. } => {
                     let wait = Timeout::new(give_up.since(now), self.site.gate.wait());
                     late = wait.await.is_none();
+                    now = clock::now();
                 }
             }
         }
