@@ -117,8 +117,14 @@ struct Tick {
     /// Decided before its time, because memory is short.
     early: bool,
     due: Vec<Due>,
-    /// How many of them have been looked at.
+    /// Ids in the set whose traces went before.
+    strays: Vec<[u8; 16]>,
+    /// Whether the drop policies have been asked about all of them, which comes first.
+    has_dropped: bool,
+    /// How many of them have been looked at, by drop policies or the others.
     next: usize,
+    /// How often policies were asked so far.
+    asked: u32,
     /// Thresholds of limiters, with the gate.
     limits: Vec<Option<Threshold>>,
 }

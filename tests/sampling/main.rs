@@ -11,6 +11,7 @@ mod engine;
 mod judge;
 mod otlp_json;
 mod shard;
+mod ticks;
 
 use engine::{Engine, Naive};
 

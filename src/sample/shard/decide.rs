@@ -23,6 +23,11 @@ impl Verdict {
     pub(super) fn not_sampled() -> Self {
         Self { outcome: Outcome::NotSampled, marks: Marks::default() }
     }
+
+    fn dropped(by: usize) -> Self {
+        let marks = Marks { policy: Some(position(by)), ..Marks::default() };
+        Self { outcome: Outcome::Dropped, marks }
+    }
 }
 
 /// Asks policies about one trace, and counts.
@@ -53,15 +58,19 @@ impl<'a> Bench<'a> {
         Some(vote)
     }
 
-    /// All spans are there: a drop wins, then any yes.
+    /// Whether a drop policy drops the trace.
+    fn dropped(&mut self) -> Option<Verdict> {
+        (0..self.program.drops)
+            .find(|at| self.ask(*at) == Some(Vote::Dropped))
+            .map(Verdict::dropped)
+    }
+
+    /// The other policies, of which any yes wins.
     fn whole(&mut self, first_match: bool) -> Verdict {
         let mut kept: Option<(u16, Threshold)> = None;
-        for at in 0..self.program.policies.len() {
+        for at in self.program.drops..self.program.policies.len() {
             match self.ask(at) {
-                Some(Vote::Dropped) => {
-                    let marks = Marks { policy: Some(position(at)), ..Marks::default() };
-                    return Verdict { outcome: Outcome::Dropped, marks };
-                }
+                Some(Vote::Dropped) => return Verdict::dropped(at),
                 Some(Vote::Sampled(threshold)) => {
                     kept = Some(match kept {
                         None => (position(at), threshold),
@@ -90,10 +99,7 @@ impl<'a> Bench<'a> {
                 break;
             }
             match self.ask(at) {
-                Some(Vote::Dropped) => {
-                    let marks = Marks { policy: Some(position(at)), ..Marks::default() };
-                    return Some(Verdict { outcome: Outcome::Dropped, marks });
-                }
+                Some(Vote::Dropped) => return Some(Verdict::dropped(at)),
                 Some(_) if drops => may_drop = true,
                 Some(Vote::Sampled(threshold)) => {
                     return Some(self.kept(position(at), threshold));
@@ -116,15 +122,32 @@ fn position(at: usize) -> u16 {
     u16::try_from(at).expect("fewer policies than bytes of a configuration")
 }
 
+impl Tick {
+    /// When the trace is asked about that comes next. A decision takes the collector at least a
+    /// microsecond: a bucket of a very high rate is full again for the next trace.
+    fn ask(&mut self) -> Moment {
+        self.asked = self.asked.saturating_add(1);
+        self.asked_at()
+    }
+
+    fn asked_at(&self) -> Moment {
+        Moment { now: self.moment.now + DECISION * self.asked, ..self.moment }
+    }
+}
+
 impl Shard {
-    /// The verdict about a trace with all its spans.
-    pub(super) fn judge(&mut self, tick: &Tick, chain: u32) -> Verdict {
+    /// The verdict of the drop policies about a trace with all its spans, if one drops it.
+    pub(super) fn judge_drops(&mut self, tick: &mut Tick, chain: u32) -> Option<Verdict> {
+        if self.program.drops == 0 {
+            return None;
+        }
+        self.bench(tick.ask(), chain, &[], |bench| bench.dropped())
+    }
+
+    /// The verdict of the other policies.
+    pub(super) fn judge(&mut self, tick: &mut Tick, chain: u32) -> Verdict {
         let first_match = self.rules.first_match;
-        // A decision takes the collector at least a microsecond: a bucket of a very high rate is
-        // full again for the next trace.
-        let asked = u32::try_from(tick.next).unwrap_or(u32::MAX);
-        let moment = Moment { now: tick.moment.now + DECISION * asked, ..tick.moment };
-        self.bench(moment, chain, &tick.limits, |bench| bench.whole(first_match))
+        self.bench(tick.ask(), chain, &tick.limits, |bench| bench.whole(first_match))
     }
 
     /// The verdict about a trace by the spans of one batch; `None` while it waits.
@@ -146,29 +169,24 @@ impl Shard {
     }
 
     /// With the gate `usetracestate`: limiters look at all traces of a tick first, keep those of
-    /// highest randomness that fit, and turn that into a threshold (tailsampling 2.14).
+    /// highest randomness that fit, and turn that into a threshold (tailsampling 2.14). What drop
+    /// policies drop is gone by then.
     pub(super) fn set_limits(&mut self, tick: &mut Tick) {
         let others = &self.program.policies[self.program.drops..];
         let any = others.iter().any(|policy| policy.node.limits_batches());
         if !self.rules.gates.use_trace_state || !any {
             return;
         }
-        let waiting: Vec<u32> = tick.due[tick.next..]
-            .iter()
-            .filter(|due| self.is_due(tick, **due))
-            .map(|due| due.chain)
-            .collect();
+        let waiting: Vec<u32> =
+            tick.due.iter().filter(|due| self.is_due(tick, **due)).map(|due| due.chain).collect();
+        let moment = tick.asked_at();
         let Self { program, limiters, traces, chains, states, .. } = self;
         let mut cases: Vec<Case<'_>> = waiting
             .iter()
-            .map(|&at| case(traces, chains, at, tick.moment, limiters, states.said(at), &[]))
+            .map(|&at| case(traces, chains, at, moment, limiters, states.said(at), &[]))
             .collect();
-        let (drops, others) = program.policies.split_at(program.drops);
-        cases.retain_mut(|case| {
-            !drops.iter().any(|drop| matches!(drop.node.vote(case), Ok(Vote::Dropped)))
-        });
         let mut limits = vec![None; limiters.buckets.len()];
-        for policy in others {
+        for policy in &program.policies[program.drops..] {
             policy.node.set_limits(&mut cases, &mut limits);
         }
         tick.limits = limits;

@@ -1,5 +1,7 @@
 //! Time: a tick a second takes one set, whose traces are decided in their order of arrival, a few
-//! at a time, all with the tick's time.
+//! at a time, all with the tick's time. Where there are drop policies, all traces are shown to
+//! these first: what is dropped goes before anything else is decided, as in the collector
+//! (tailsampling 2.15). A span that comes between the two is late for the drop policies.
 
 use super::decide::Verdict;
 use super::leave::Timing;
@@ -28,7 +30,17 @@ pub enum Step {
 
 impl Tick {
     fn new(number: u64, moment: Moment, due: Vec<Due>) -> Self {
-        Self { number, moment, early: false, due, next: 0, limits: Vec::new() }
+        Self {
+            number,
+            moment,
+            early: false,
+            due,
+            strays: Vec::new(),
+            has_dropped: false,
+            next: 0,
+            asked: 0,
+            limits: Vec::new(),
+        }
     }
 }
 
@@ -70,8 +82,7 @@ impl Shard {
             self.begin_tick(moment);
             return Step::Busy;
         };
-        self.decide_some(&mut tick);
-        if tick.next < tick.due.len() {
+        if self.advance(&mut tick) {
             self.tick = Some(tick);
         } else {
             self.end_tick(&tick);
@@ -82,27 +93,60 @@ impl Shard {
     fn begin_tick(&mut self, moment: Moment) {
         let (number, due, strays) = self.wheel.take();
         self.stats.ticks += 1;
-        let mut tick = Tick::new(number, moment, due);
-        self.set_limits(&mut tick);
-        self.decide_strays(&tick, strays);
-        self.tick = Some(tick);
+        self.tick = Some(self.begin(Tick { strays, ..Tick::new(number, moment, due) }));
+    }
+
+    fn begin(&mut self, mut tick: Tick) -> Tick {
+        // Span-ingest has asked them about every batch.
+        if self.program.drops == 0 || self.rules.span_ingest {
+            self.end_drops(&mut tick);
+        }
+        tick
+    }
+
+    /// Does a little of a tick. Whether there is more.
+    fn advance(&mut self, tick: &mut Tick) -> bool {
+        if tick.has_dropped {
+            self.each_of_some(tick, Self::decide);
+            return tick.next < tick.due.len();
+        }
+        self.each_of_some(tick, Self::ask_drops);
+        if tick.next == tick.due.len() {
+            self.end_drops(tick);
+        }
+        true
+    }
+
+    /// The drop policies were asked about all traces: the others come next.
+    fn end_drops(&mut self, tick: &mut Tick) {
+        (tick.has_dropped, tick.next) = (true, 0);
+        self.set_limits(tick);
+        self.decide_strays(tick);
     }
 
     /// Ids whose traces went before their time; some have come back (tailsampling 3.4).
-    fn decide_strays(&mut self, tick: &Tick, strays: Vec<[u8; 16]>) {
-        for id in strays {
+    fn decide_strays(&mut self, tick: &mut Tick) {
+        for id in std::mem::take(&mut tick.strays) {
             match self.traces.find(&id) {
                 None => self.stats.dropped_too_early += 1,
                 Some(slot) => {
-                    if let Some(chain) = self.waiting(slot) {
-                        self.decide(tick, chain, Timing::InSet);
+                    let timing = Timing::InSet;
+                    if let Some(chain) = self.waiting(slot)
+                        && !self.ask_drops(tick, chain, timing)
+                    {
+                        self.decide(tick, chain, timing);
                     }
                 }
             }
         }
     }
 
-    fn decide_some(&mut self, tick: &mut Tick) {
+    /// What `act` does, for the next traces that are still due.
+    fn each_of_some<T>(
+        &mut self,
+        tick: &mut Tick,
+        act: fn(&mut Self, &mut Tick, u32, Timing) -> T,
+    ) {
         let end = tick.due.len().min(tick.next + SLICE);
         self.look_ahead(&tick.due[tick.next..end]);
         while tick.next < end {
@@ -110,7 +154,7 @@ impl Shard {
             tick.next += 1;
             if self.is_due(tick, due) {
                 let timing = if tick.early { Timing::Hastened } else { Timing::Due };
-                self.decide(tick, due.chain, timing);
+                act(self, tick, due.chain, timing);
             }
         }
     }
@@ -121,7 +165,21 @@ impl Shard {
         self.chains.waits(due, tick.number)
     }
 
-    fn decide(&mut self, tick: &Tick, chain: u32, timing: Timing) {
+    /// Asks the drop policies. Whether the trace is gone.
+    fn ask_drops(&mut self, tick: &mut Tick, chain: u32, timing: Timing) -> bool {
+        if self.rules.span_ingest {
+            return false;
+        }
+        let verdict = self.judge_drops(tick, chain);
+        let is_dropped = verdict.is_some();
+        if let Some(verdict) = verdict {
+            self.carry_out(tick.moment.now, chain, verdict, timing);
+        }
+        is_dropped
+    }
+
+    /// Asks the other policies.
+    fn decide(&mut self, tick: &mut Tick, chain: u32, timing: Timing) {
         let now = tick.moment.now;
         if !self.rules.span_ingest {
             let verdict = self.judge(tick, chain);
@@ -188,9 +246,7 @@ impl Shard {
             return true;
         }
         let Some((number, due)) = self.wheel.take_some_early() else { return false };
-        let mut tick = Tick { early: true, ..Tick::new(number, moment, due) };
-        self.set_limits(&mut tick);
-        self.tick = Some(tick);
+        self.tick = Some(self.begin(Tick { early: true, ..Tick::new(number, moment, due) }));
         true
     }
 
@@ -210,16 +266,13 @@ impl Shard {
     /// polls until it is idle.
     pub fn finish(&mut self, moment: Moment) {
         while let Some((number, due, strays)) = self.wheel.take_last() {
-            let mut tick = Tick::new(number, moment, due);
+            let tick = Tick { strays, ..Tick::new(number, moment, due) };
             if self.rules.drop_pending {
                 self.give_up(&tick);
                 continue;
             }
-            self.set_limits(&mut tick);
-            self.decide_strays(&tick, strays);
-            while tick.next < tick.due.len() {
-                self.decide_some(&mut tick);
-            }
+            let mut tick = self.begin(tick);
+            while self.advance(&mut tick) {}
         }
         self.stats.traces_at_tick = self.traces.len() as u64;
         self.tidy();

@@ -1,0 +1,87 @@
+//! What a tick does first.
+
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData};
+use prost::Message as _;
+use tracemill::sample::Options;
+use tracemill::sample::options::{Gates, Policy, Rule};
+use tracemill::time::Instant;
+
+use crate::engine::{Engine, Naive};
+use crate::shard::Real;
+
+/// A request with one span per item: its trace, and whether it is the root.
+fn request(spans: &[(u8, bool)]) -> Vec<u8> {
+    let span = |(at, (trace, is_root)): (usize, &(u8, bool))| Span {
+        trace_id: vec![*trace; 16],
+        span_id: vec![u8::try_from(at).unwrap() + 1; 8],
+        parent_span_id: if *is_root { Vec::new() } else { vec![9; 8] },
+        ..Span::default()
+    };
+    let spans = spans.iter().enumerate().map(span).collect();
+    let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
+    let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
+    TracesData { resource_spans }.encode_to_vec()
+}
+
+fn at(ms: u64) -> Instant {
+    Instant(ms * 1_000_000)
+}
+
+fn policy(name: &str, rule: Rule) -> Policy {
+    Policy { name: name.to_owned(), rule }
+}
+
+fn count(engine: &impl Engine, name: &str) -> u64 {
+    let name = format!("otelcol_processor_tail_sampling_{name}");
+    engine.samples().get(&name).copied().unwrap_or(0)
+}
+
+/// First bytes of the ids of what left, in order.
+fn left(engine: &impl Engine) -> Vec<u8> {
+    let resources = engine.out().into_iter().flat_map(|(_, all)| all);
+    let scopes = resources.flat_map(|resource| resource.scope_spans);
+    scopes.flat_map(|scope| scope.spans).map(|span| span.trace_id[0]).collect()
+}
+
+fn a_limiter_in_a_drop_policy_is_paid_once<E: Engine>() {
+    let limit = |burst| Rule::RateLimiting { per_second: 0, burst };
+    let mut engine = E::start(&Options {
+        policies: vec![
+            policy("three", Rule::Drop(vec![policy("of", limit(3))])),
+            policy("rest", limit(100)),
+        ],
+        gates: Gates { use_trace_state: true, ..Gates::default() },
+        ..Options::default()
+    });
+    engine.arrive(at(1_500), &request(&[(1, true), (2, true), (3, true), (4, true)]));
+    engine.advance(at(60_000));
+    assert_eq!(left(&engine), [4], "the first three took what the drop policy may take");
+}
+
+#[test]
+fn a_limiter_in_a_drop_policy_is_paid_once_per_trace() {
+    a_limiter_in_a_drop_policy_is_paid_once::<Naive>();
+    a_limiter_in_a_drop_policy_is_paid_once::<Real>();
+}
+
+fn drops_come_first<E: Engine>() {
+    let mut engine = E::start(&Options {
+        policies: vec![
+            policy("five", Rule::SpanCount { min: 5, max: 0 }),
+            policy("two", Rule::Drop(vec![policy("of", Rule::SpanCount { min: 2, max: 0 })])),
+        ],
+        non_sampled_cache: 1,
+        ..Options::default()
+    });
+    engine.arrive(at(1_500), &request(&[(1, true), (2, true), (2, false)]));
+    engine.advance(at(60_000));
+    engine.arrive(at(60_500), &request(&[(1, false)]));
+    let discarded = count(&engine, "early_releases_from_cache_decision{sampled=\"false\"}");
+    assert_eq!(discarded, 1, "the trace that was not dropped was decided last");
+}
+
+#[test]
+fn a_tick_drops_before_it_decides_anything_else() {
+    drops_come_first::<Naive>();
+    drops_come_first::<Real>();
+}
