@@ -292,7 +292,9 @@ impl Shard {
                 self.forget_spans(chain, true);
                 due
             }
-            State::Decided { due: u32::MAX, .. } => NO_SET,
+            State::Decided { due: u32::MAX, .. } | State::Decided { is_in_set: false, .. } => {
+                NO_SET
+            }
             State::Decided { due, .. } => u64::from(due),
         };
         if strays {

@@ -25,8 +25,10 @@ pub enum State {
     Decided {
         /// Which of the two.
         outcome: Outcome,
-        /// The tick of the set in which its id is.
+        /// The tick at which it would have been due.
         due: u32,
+        /// Whether its id is in the set of that tick.
+        is_in_set: bool,
         /// When; 0 if no policy was asked.
         at: Instant,
     },
@@ -150,11 +152,21 @@ impl Traces {
         u32::try_from(slot).expect("fewer traces than addresses")
     }
 
-    /// The trace is decided, `at` a time; its id is in the set of tick `due`.
-    pub fn decide(&mut self, slot: u32, outcome: Outcome, due: u64, at: Instant) {
+    /// The trace is decided, `at` a time; its id is still in the set of tick `due` or not.
+    pub fn decide(&mut self, slot: u32, outcome: Outcome, due: u64, is_in_set: bool, at: Instant) {
         // What is due beyond 136 years is never due.
         let due = u32::try_from(due).unwrap_or(u32::MAX);
-        self.get_mut(slot).state = State::Decided { outcome, due, at };
+        self.get_mut(slot).state = State::Decided { outcome, due, is_in_set, at };
+    }
+
+    /// The id of a decided trace moves to the set of tick `sooner`, unless it was due by then.
+    pub fn hasten_id(&mut self, slot: u32, sooner: u64) {
+        if let State::Decided { due, is_in_set, .. } = &mut self.get_mut(slot).state
+            && sooner < u64::from(*due)
+        {
+            *due = u32::try_from(sooner).expect("less than one that fits");
+            *is_in_set = true;
+        }
     }
 
     /// Takes the trace out of the map and the line, and gives its record to the next.

@@ -75,12 +75,6 @@ fn difference<A: Engine, B: Engine>(scenario: &Scenario) -> Option<String> {
 fn is_a_race(options: &Options) -> bool {
     let come_back = options.num_traces < 100 || options.strategy == Strategy::SpanIngest;
     let remembers_few = options.sampled_cache + options.non_sampled_cache > 0;
-    // Ids that are moved after their decision are left out with them.
-    if options.num_traces < 100
-        && (options.trace_bytes_max > 0 || !options.decision_wait_after_root.is_zero())
-    {
-        return true;
-    }
     come_back && (remembers_few || options.policies.iter().any(|p| shares(&p.rule)))
 }
 

@@ -1,9 +1,9 @@
-//! What a tick does first.
+//! What a tick does first, and where ids stand whose traces are decided.
 
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData};
 use prost::Message as _;
 use tracemill::sample::Options;
-use tracemill::sample::options::{Gates, Policy, Rule};
+use tracemill::sample::options::{Gates, Policy, Rule, Strategy};
 use tracemill::time::Instant;
 
 use crate::engine::{Engine, Naive};
@@ -84,4 +84,40 @@ fn drops_come_first<E: Engine>() {
 fn a_tick_drops_before_it_decides_anything_else() {
     drops_come_first::<Naive>();
     drops_come_first::<Real>();
+}
+
+/// The trace 1 is decided before its tick, by `options`; then its root comes, and then it is
+/// evicted.
+fn a_late_root_moves_the_id<E: Engine>(options: Options) {
+    let mut engine = E::start(&Options {
+        policies: vec![policy("all", Rule::AlwaysSample)],
+        decision_wait: std::time::Duration::from_secs(10),
+        decision_wait_after_root: std::time::Duration::from_secs(1),
+        num_traces: 1,
+        ..options
+    });
+    engine.arrive(at(500), &request(&[(1, false)]));
+    engine.arrive(at(600), &request(&[(1, true)]));
+    engine.arrive(at(700), &request(&[(2, false)]));
+    engine.advance(at(1_900));
+    assert_eq!(count(&engine, "sampling_trace_dropped_too_early"), 0);
+    engine.advance(at(2_000));
+    assert_eq!(count(&engine, "sampling_trace_dropped_too_early"), 1);
+    engine.advance(at(60_000));
+    // The trace 2 of span-ingest was decided, and is still there.
+    assert_eq!(count(&engine, "sampling_trace_dropped_too_early"), 1);
+}
+
+#[test]
+fn a_late_root_moves_the_id_of_a_trace_that_was_decided_by_a_batch() {
+    let options = Options { strategy: Strategy::SpanIngest, ..Options::default() };
+    a_late_root_moves_the_id::<Naive>(options.clone());
+    a_late_root_moves_the_id::<Real>(options);
+}
+
+#[test]
+fn a_late_root_puts_the_id_of_a_trace_that_was_too_large_into_a_set_again() {
+    let options = Options { trace_bytes_max: 1, ..Options::default() };
+    a_late_root_moves_the_id::<Naive>(options.clone());
+    a_late_root_moves_the_id::<Real>(options);
 }

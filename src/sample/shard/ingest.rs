@@ -15,7 +15,7 @@ use crate::sample::fate::End;
 use crate::sample::intern::Interner;
 use crate::sample::program::{Subject, Times};
 use crate::sample::stats::Outcome;
-use crate::sample::wheel::{Due, NO_SET};
+use crate::sample::wheel::Due;
 use crate::time::Instant;
 
 /// Of spans that are not kept.
@@ -90,9 +90,9 @@ impl Shard {
 
     /// Takes the spans of one trace.
     fn take(&mut self, batch: &mut Batch<'_>, line: usize) {
-        let Line { id, spans, .. } = *self.ingest.lines.get(line);
+        let spans = self.ingest.lines.get(line).spans;
         self.stats.accepted += u64::from(spans);
-        let (chain, way) = self.way(batch.moment.now, &id);
+        let (chain, way) = self.way(batch, line);
         match way {
             Way::Wait | Way::Follow => {}
             Way::Release => self.stats.early_releases[0] += u64::from(spans),
@@ -118,9 +118,11 @@ impl Shard {
         }
     }
 
-    /// What becomes of the spans that a ResourceSpans brings for trace `id`, and the chain that
-    /// takes them.
-    fn way(&mut self, now: Instant, id: &[u8; 16]) -> (u32, Way) {
+    /// What becomes of the spans that a ResourceSpans brings for a trace, and the chain that takes
+    /// them.
+    fn way(&mut self, batch: &Batch<'_>, line: usize) -> (u32, Way) {
+        let Line { id, .. } = *self.ingest.lines.get(line);
+        let id = &id;
         if let Some(decision) = self.sampled.get(id) {
             let marks = Marks { policy: decision.policy, cached: true, ..Marks::default() };
             return (self.piece(marks), Way::Release);
@@ -129,8 +131,8 @@ impl Shard {
             return (NO_CHAIN, Way::Forget);
         }
         match self.traces.find(id) {
-            None => (self.new_trace(now, id), Way::Wait),
-            Some(slot) => self.old_trace(now, slot),
+            None => (self.new_trace(batch.moment.now, id), Way::Wait),
+            Some(slot) => self.old_trace(batch, line, slot),
         }
     }
 
@@ -170,7 +172,7 @@ impl Shard {
     }
 
     /// More spans for a trace in the map.
-    fn old_trace(&mut self, now: Instant, slot: u32) -> (u32, Way) {
+    fn old_trace(&mut self, batch: &Batch<'_>, line: usize, slot: u32) -> (u32, Way) {
         let (outcome, decided_at) = match self.traces.get(slot).state {
             State::Decided { outcome, at, .. } => (outcome, at),
             State::Undecided { chain } => {
@@ -184,14 +186,26 @@ impl Shard {
                 return (chain, Way::Wait);
             }
         };
+        if let Some(wait) = self.rules.after_root
+            && self.has_root(batch, line)
+        {
+            self.traces.hasten_id(slot, self.wheel.due_after_root(wait));
+        }
         if decided_at != Instant(0) {
-            self.stats.late_age.record(now.since(decided_at).as_secs());
+            self.stats.late_age.record(batch.moment.now.since(decided_at).as_secs());
         }
         if outcome == Outcome::Sampled {
             return (self.piece(Marks::default()), Way::Follow);
         }
         self.stats.late_dropped += u64::from(outcome == Outcome::Dropped);
         (NO_CHAIN, Way::Discard)
+    }
+
+    /// Whether the ResourceSpans brings the root of a trace.
+    fn has_root(&self, batch: &Batch<'_>, line: usize) -> bool {
+        let lines = &self.ingest.lines;
+        let mut places = std::iter::successors(lines.first(line), |at| lines.after(*at));
+        places.any(|at| batch.facts[lines.place(at).item as usize].is_root)
     }
 
     /// A chain for late spans, which leave on their own.
@@ -315,12 +329,12 @@ impl Shard {
     fn too_large(&mut self, now: Instant, at: u32) {
         self.stats.too_large += 1;
         self.tell(at, End::TooLarge, None);
-        let Chain { trace: slot, spans, asked_at, .. } = *self.chains.get(at);
+        let Chain { trace: slot, due, spans, asked_at, .. } = *self.chains.get(at);
         self.stats.lost.too_large += u64::from(spans);
         self.forget_spans(at, true);
         self.census.decide();
         // Its id is taken out of its set.
-        self.traces.decide(slot, Outcome::NotSampled, NO_SET, asked_at);
+        self.traces.decide(slot, Outcome::NotSampled, due, false, asked_at);
         self.remember_not_sampled(now, slot, None, false);
     }
 

@@ -39,7 +39,7 @@ impl Shard {
         self.census.decide();
         self.tell(chain, End::Decided(outcome), marks.policy);
         let Chain { trace: slot, due, spans, .. } = *self.chains.get(chain);
-        self.traces.decide(slot, outcome, due, now);
+        self.traces.decide(slot, outcome, due, true, now);
         if outcome == Outcome::Sampled {
             return self.keep(now, slot, chain, marks, timing);
         }
