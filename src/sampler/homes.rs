@@ -40,3 +40,167 @@ pub async fn carry(mesh: Mesh<Parcel>, homes: Homes) {
     })
     .await;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::task::{Context, Waker};
+
+    use bytes::Bytes;
+    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData};
+    use prost::Message as _;
+
+    use super::super::{Parts, Refusal};
+    use super::*;
+    use crate::runtime::gate::Gate;
+    use crate::runtime::lease::{Lease, Limit, Purse};
+    use crate::runtime::mesh;
+    use crate::sample::{Census, Options, Program, Setup, Shard};
+    use crate::testing::random::{Random, trace_id};
+    use crate::time::Instant;
+
+    const CORES: usize = 5;
+
+    type Admitted = Pin<Box<dyn Future<Output = Result<u64, Refusal>>>>;
+
+    /// The cores of a process, all on this thread.
+    struct Cores {
+        samplers: Vec<Rc<Sampler>>,
+        carried: Vec<Pin<Box<dyn Future<Output = ()>>>>,
+        in_flight: Vec<Admitted>,
+        admitted: u64,
+    }
+
+    impl Cores {
+        /// Each of them hashes with the seed that `seed` says.
+        fn new(seed: impl Fn(u64) -> u64) -> Self {
+            let options = Options::default();
+            let (program, limiters) = Program::compile(&options).unwrap();
+            let setup = Setup {
+                program: Arc::new(program),
+                limiters: Arc::new(limiters),
+                census: Arc::new(Census::new(options.num_traces)),
+                shards: CORES,
+                seed: 7,
+            };
+            let limit = Limit::new(1 << 40);
+            let (mut samplers, mut carried) = (Vec::new(), Vec::new());
+            for (core, port) in (0..).zip(mesh::mesh(CORES)) {
+                let (mesh, homes) = (Mesh::new(port), Homes::default());
+                samplers.push(homes.enter(|at| {
+                    Sampler::new(Parts {
+                        at,
+                        seed: seed(core),
+                        shard: Shard::new(Instant(0), &options, setup.clone()),
+                        mesh: mesh.clone(),
+                        memory: Purse::new(Lease::new(Arc::clone(&limit), 1)),
+                        soft_bytes: u64::MAX,
+                        queues: Gate::default(),
+                    })
+                }));
+                carried.push(Box::pin(carry(mesh, homes)) as Pin<Box<dyn Future<Output = ()>>>);
+            }
+            Self { samplers, carried, in_flight: Vec::new(), admitted: 0 }
+        }
+
+        fn send(&mut self, core: usize, body: Vec<u8>) {
+            let (sampler, body) = (Rc::clone(&self.samplers[core]), Bytes::from(body));
+            let admit = async move { sampler.admit(&body, None).await };
+            self.in_flight.push(Box::pin(admit));
+        }
+
+        /// Requests go on, and one core looks what has come.
+        fn turn(&mut self, core: usize) {
+            let mut cx = Context::from_waker(Waker::noop());
+            let Self { in_flight, admitted, .. } = self;
+            in_flight.retain_mut(|request| match request.as_mut().poll(&mut cx) {
+                std::task::Poll::Ready(spans) => {
+                    *admitted += spans.unwrap();
+                    false
+                }
+                std::task::Poll::Pending => true,
+            });
+            assert!(self.carried[core].as_mut().poll(&mut cx).is_pending());
+        }
+
+        fn who_know(&self, id: &[u8; 16]) -> Vec<usize> {
+            (0..CORES).filter(|core| self.samplers[*core].knows(id)).collect()
+        }
+    }
+
+    /// One of a few hundred: random ones, those of which a half is zero, and none at all.
+    fn any_id(random: &mut Random) -> [u8; 16] {
+        let id = u128::from_be_bytes(trace_id(3, random.below(100)));
+        let id = match random.below(4) {
+            0 => id >> 64,
+            1 => id << 64,
+            2 if random.chance(0.1) => 0,
+            _ => id,
+        };
+        id.to_be_bytes()
+    }
+
+    fn request(ids: &[[u8; 16]], random: &mut Random) -> Vec<u8> {
+        let span = |id: &[u8; 16]| Span {
+            // None is the same as zeros.
+            trace_id: if *id == [0; 16] { Vec::new() } else { id.to_vec() },
+            span_id: random.next_u64().to_be_bytes().to_vec(),
+            ..Span::default()
+        };
+        let scope_spans =
+            vec![ScopeSpans { spans: ids.iter().map(span).collect(), ..Default::default() }];
+        TracesData { resource_spans: vec![ResourceSpans { scope_spans, ..Default::default() }] }
+            .encode_to_vec()
+    }
+
+    /// Random requests to all cores: the cores, the ids that they were sent, and how many spans.
+    fn live(seed: impl Fn(u64) -> u64) -> (Cores, BTreeSet<[u8; 16]>, u64) {
+        let mut random = Random::new(1);
+        let mut cores = Cores::new(seed);
+        let (mut sent, mut spans) = (BTreeSet::new(), 0);
+        let core = |random: &mut Random| usize::try_from(random.below(CORES as u64)).unwrap();
+        for _ in 0..1_000 {
+            let count = 1 + random.below(12);
+            let ids: Vec<_> = (0..count).map(|_| any_id(&mut random)).collect();
+            let body = request(&ids, &mut random);
+            cores.send(core(&mut random), body);
+            sent.extend(ids);
+            spans += count;
+            for _ in 0..random.below(4) {
+                cores.turn(core(&mut random));
+            }
+        }
+        for turn in 0.. {
+            if cores.in_flight.is_empty() {
+                break;
+            }
+            assert!(turn < 1_000 * CORES, "requests hang");
+            cores.turn(turn % CORES);
+        }
+        (cores, sent, spans)
+    }
+
+    #[test]
+    fn every_trace_is_in_one_shard_wherever_its_spans_arrive() {
+        let (cores, sent, spans) = live(|_| 9);
+        assert_eq!(cores.admitted, spans);
+        assert_eq!(cores.samplers.iter().map(|sampler| sampler.held()).sum::<u64>(), spans);
+        let traces: u64 = cores.samplers.iter().map(|sampler| sampler.snapshot().traces).sum();
+        assert_eq!(traces, sent.len() as u64);
+        let mut used = BTreeSet::new();
+        for id in sent {
+            let homes = cores.who_know(&id);
+            assert_eq!(homes.len(), 1, "{id:02x?} is in {homes:?}");
+            used.extend(homes);
+        }
+        assert_eq!(used.len(), CORES, "no shard is left out");
+    }
+
+    #[test]
+    fn cores_that_hash_differently_would_be_seen() {
+        let (cores, sent, _) = live(|core| core / 4);
+        assert!(sent.iter().any(|id| cores.who_know(id).len() > 1));
+    }
+}
