@@ -64,6 +64,22 @@ fn a_limiter_in_a_drop_policy_is_paid_once_per_trace() {
     a_limiter_in_a_drop_policy_is_paid_once::<Real>();
 }
 
+fn time_goes_on_at_the_end<E: Engine>() {
+    let policies = vec![policy("three", Rule::RateLimiting { per_second: 20, burst: 3 })];
+    let mut engine = E::start(&Options { policies, ..Options::default() });
+    let too_many = [1, 2, 3].map(|trace| [(trace, true); 4]).concat();
+    engine.arrive(at(500), &request(&[too_many, vec![(4, true)]].concat()));
+    engine.arrive(at(1_500), &request(&[(5, true), (5, false)]));
+    engine.shut_down(at(1_600));
+    assert_eq!(left(&engine), [4, 5, 5], "two tokens are still two");
+}
+
+#[test]
+fn time_goes_on_for_limiters_between_the_sets_of_the_end() {
+    time_goes_on_at_the_end::<Naive>();
+    time_goes_on_at_the_end::<Real>();
+}
+
 fn drops_come_first<E: Engine>() {
     let mut engine = E::start(&Options {
         policies: vec![

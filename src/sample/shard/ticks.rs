@@ -265,14 +265,17 @@ impl Shard {
     /// The end: everything that waits is decided now, or given up, as the options say. The caller
     /// polls until it is idle.
     pub fn finish(&mut self, moment: Moment) {
+        // To limiters time goes on from set to set.
+        let mut asked = 0;
         while let Some((number, due, strays)) = self.wheel.take_last() {
-            let tick = Tick { strays, ..Tick::new(number, moment, due) };
+            let tick = Tick { strays, asked, ..Tick::new(number, moment, due) };
             if self.rules.drop_pending {
                 self.give_up(&tick);
                 continue;
             }
             let mut tick = self.begin(tick);
             while self.advance(&mut tick) {}
+            asked = tick.asked;
         }
         self.stats.traces_at_tick = self.traces.len() as u64;
         self.tidy();
