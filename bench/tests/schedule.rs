@@ -1,5 +1,5 @@
 //! When `run` sends, as a receiver sees it.
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test, in real time")]
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
