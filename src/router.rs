@@ -4,9 +4,10 @@
 //! net ─▶ rpc ─▶ otlp::scan ─▶ route::split ─▶ room in every lane ─▶ copy ─▶ reply when owned
 //! ```
 //!
-//! Invariants: nothing is copied before room was asked for everywhere, and nothing is sent if nobody
-//! has any; a request is answered OK only when every span of it was acknowledged or is owned by a
-//! queue, or the reply names what was not taken; `received = accepted + refused` for every receiver.
+//! Invariants: nothing is copied before room was asked for everywhere, and nothing is sent if
+//! nobody has any; a request is answered OK only when every span of it was acknowledged or is owned
+//! by a queue, or the reply names what was not taken; `received = accepted + refused` for every
+//! receiver.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
