@@ -1,4 +1,9 @@
-"""Faults and overload of a router, row by row: measure.py OUT [WORD...]"""
+"""Faults and overload of a router, row by row: measure.py OUT [WORD...]
+
+The sink sees the calls that it refuses, too. So `twice` counts repetitions of refused calls where a
+backend answers with a code, and what was lost after a refusal is found by the router's own account:
+what it gave up and did not tell its clients is missing.
+"""
 
 import json
 import os
@@ -94,10 +99,11 @@ def conserved(page):
 
 
 def settle(page, seconds=40):
-    """Waits until nothing is on its way."""
+    """Waits until nothing is on its way; the items that were given up."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and conserved(page)[1] > 0:
         time.sleep(0.2)
+    return int(read(page).total("tracemill_exporter_failed_items") or 0)
 
 
 def arrived(*files):
@@ -128,7 +134,7 @@ def faulty(fault, mode):
                 frozen = FAULT_AT <= since < FAULT_AT + FAULT_FOR
                 bad.child.send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
             whole &= conserved(page)[0]
-        settle(page)
+        given_up = settle(page)
         process.stop(signal.SIGTERM)
         ends = [json.loads(ended(s).splitlines()[-1]) for s in (bad, good)]
         spans, split = arrived(folder / "bad", folder / "good")
@@ -140,6 +146,7 @@ def faulty(fault, mode):
     split += sum(end["split_traces"] for end in ends)
     twice = sum(end["duplicate_spans"] for end in ends)
     refused = run["sent"]["spans"] - run["ok"]["spans"]
+    missing = max(missing, given_up - refused)
     text = f"{fault:<14}{mode:<10}{sum(int(n) for _, n, _ in sent):>13,}{missing:>9,}{split:>7}" \
            f"{twice:>7}{run['partial_success']['rejected_spans']:>10,}{refused:>9,}" \
            f"{p99:>16.1f} ms{clients:>9.1f} ms"
