@@ -245,8 +245,9 @@ impl Router {
                         short,
                         before,
                     };
-                    let bound = self.bound(course.way, timeout).map_or(give_up, |b| start + b);
-                    return owed.answer(give_up.min(bound), but).await;
+                    let bound = self.state.borrow().ways[course.way].bound_with(timeout);
+                    let until = bound.map_or(give_up, |bound| give_up.min(start + bound));
+                    return owed.answer(until, but).await;
                 }
                 Taken::NoRoom { why } if late => {
                     return Err(self.refuse(course.way, course.signal, &call, why));
@@ -305,11 +306,6 @@ impl Router {
         self.memory.take(bytes)
     }
 
-    /// When a reply is given, whatever is known by then: the balancer's bound, or the client's.
-    fn bound(&self, way: usize, timeout: Option<Duration>) -> Option<Duration> {
-        [self.state.borrow().ways[way].bound, timeout].into_iter().flatten().min()
-    }
-
     fn send(
         &self,
         state: &mut State,
@@ -323,7 +319,7 @@ impl Router {
         let State { outlets, ways, index, offers, debug, quiet, .. } = state;
         let own_after =
             call.timeout.map_or(self.rules.ack_wait, |t| self.rules.ack_wait.min(t / 2));
-        let bound = [ways[way].bound, call.timeout].into_iter().flatten().min();
+        let bound = ways[way].bound_with(call.timeout);
         let mut replies = self.site.replies.borrow_mut();
         let ticket = replies.open(now + own_after, bound.map(|b| now + b));
         let request = Request { body: &call.message, index, metadata: call.metadata.as_ref() };
@@ -492,6 +488,11 @@ fn parked(outlets: &[Outlet], offer: &Offer, request: Request<'_>, charge: &mut 
 }
 
 impl Way {
+    /// When a reply is given, whatever is known by then: the balancer's bound, or the client's.
+    fn bound_with(&self, timeout: Option<Duration>) -> Option<Duration> {
+        [self.bound, timeout].into_iter().flatten().min()
+    }
+
     fn received(&mut self, transport: Transport, signal: Signal) -> &mut Received {
         &mut self.received[transport as usize][signal as usize]
     }
