@@ -82,7 +82,7 @@ impl Generation {
             limits: Arc::clone(&limits),
             memory: Arc::clone(&process.memory),
             arriving: Arc::clone(&process.arriving),
-            sampling: Sampling::all(&plan).map_err(StartError::Core)?,
+            sampling: Sampling::all(&plan, process.cores).map_err(StartError::Core)?,
             seed: process.seed,
             cores: process.cores,
         };

@@ -59,16 +59,16 @@ pub struct Sampling {
 }
 
 impl Sampling {
-    /// Compiles the policies of every sampled pipeline.
+    /// Compiles the policies of every sampled pipeline, for the shards of so many cores.
     ///
     /// # Errors
     /// What does not compile; configuration has found that before.
-    pub fn all(plan: &Plan) -> Result<Vec<Self>, String> {
+    pub fn all(plan: &Plan, cores: usize) -> Result<Vec<Self>, String> {
         let sampled = plan.pipelines.iter().filter_map(|p| p.sampling.as_ref());
         sampled
             .map(|sampling| {
                 let (program, limiters) = Program::compile(&sampling.options)?;
-                let census = Arc::new(Census::new(sampling.options.num_traces));
+                let census = Census::new(sampling.options.num_traces, cores);
                 Ok(Self { program: Arc::new(program), limiters: Arc::new(limiters), census })
             })
             .collect()

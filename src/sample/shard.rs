@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use super::buffer::{Address, Buffer, Origin};
-use super::census::Census;
+use super::census::{Census, Seat};
 use super::chains::{Chain, Chains, Course};
 use super::decided::Decided;
 use super::fate::{End, Fate};
@@ -68,7 +68,7 @@ pub struct Moment {
 pub struct Shard {
     program: Arc<Program>,
     limiters: Arc<Limiters>,
-    census: Arc<Census>,
+    census: Seat,
     rules: Rules,
     traces: Traces,
     chains: Chains,
@@ -213,7 +213,7 @@ impl Shard {
             kept_by: None,
             program,
             limiters,
-            census,
+            census: census.join(),
         }
     }
 

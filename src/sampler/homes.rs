@@ -81,7 +81,7 @@ mod tests {
             let setup = Setup {
                 program: Arc::new(program),
                 limiters: Arc::new(limiters),
-                census: Arc::new(Census::new(options.num_traces)),
+                census: Census::new(options.num_traces, CORES),
                 shards: CORES,
                 seed: 7,
             };

@@ -52,7 +52,7 @@ impl Engine for Real {
         let setup = Setup {
             program: Arc::new(program),
             limiters: Arc::new(limiters),
-            census: Arc::new(Census::new(options.num_traces)),
+            census: Census::new(options.num_traces, 1),
             shards: 1,
             seed: 7,
         };

@@ -70,6 +70,7 @@ impl Shard {
         index: &Index,
         mine: impl Fn(&[u8; 16]) -> bool,
     ) {
+        self.census.look_around();
         self.look_ahead_in(body, index, &mine);
         let facts = std::mem::take(&mut self.ingest.facts);
         let found = std::mem::take(&mut self.ingest.found);
@@ -140,8 +141,12 @@ impl Shard {
     /// (`block_on_overflow`). More new traces than can ever be held are let in when nothing waits
     /// for a decision.
     #[must_use]
-    pub fn has_room(&self, body: &[u8], index: &Index) -> bool {
-        if !self.rules.block_on_overflow || self.census.waiting() == 0 {
+    pub fn has_room(&mut self, body: &[u8], index: &Index) -> bool {
+        if !self.rules.block_on_overflow {
+            return true;
+        }
+        self.census.look_around();
+        if self.census.waiting() == 0 {
             return true;
         }
         let mut new = std::collections::BTreeSet::new();
@@ -162,7 +167,6 @@ impl Shard {
         let chain = self.chains.add(due, Course::Waits);
         let slot = self.traces.enter(*id, now, chain);
         self.census.add();
-        self.census.wait();
         self.stats.new_traces += 1;
         let waits = self.chains.get_mut(chain);
         waits.trace = slot;
