@@ -13,7 +13,7 @@ use std::path::Path;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
 use serde_json::Value;
-use tracemill::otlp::span::{self, Wanted};
+use tracemill::otlp::span::{self, Notes, Wanted};
 use tracemill::otlp::wire::Extent;
 use tracemill::sample::ottl::{Condition, EvalError, List, Noted, Scene};
 use tracemill::sample::pattern::Pattern;
@@ -68,11 +68,11 @@ impl Probe {
 
     /// The same where the walk over the span has noted what is wanted, as on arrival.
     fn outcomes_noted(&self, text: &str, list: List) -> Vec<Result<bool, EvalError>> {
-        let (mut wanted, mut found) = (Wanted::default(), Vec::new());
+        let (mut wanted, mut notes) = (Wanted::default(), Notes::default());
         let condition = Condition::compile_with(text, list, Some(&mut wanted)).unwrap();
         let whole = Extent { start: 0, end: u32::try_from(self.span.len()).unwrap() };
-        let facts = span::read(&self.span, whole, &wanted, &mut found).unwrap();
-        let noted = Noted { body: &self.span, facts: &facts, found: &found };
+        span::read(&self.span, whole, &wanted, &mut notes).unwrap();
+        let noted = Noted { body: &self.span, facts: &notes.facts[0], found: &notes.found };
         self.outcomes_with(&condition, list, Some(noted))
     }
 }

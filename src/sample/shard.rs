@@ -26,7 +26,7 @@ use super::stats::Stats;
 use super::threshold::Threshold;
 use super::traces::{State, Trace, Traces};
 use super::wheel::{Due, NO_SET, Wheel};
-use crate::otlp::span::{Facts, Found};
+use crate::otlp::span::Notes;
 use crate::time::Instant;
 
 mod ahead;
@@ -150,8 +150,7 @@ struct Marks {
 /// Scratch of the request that is being taken.
 #[derive(Debug)]
 struct Ingest {
-    facts: Vec<Facts>,
-    found: Vec<Found>,
+    notes: Notes,
     lines: Lines,
     fields: Vec<u8>,
     /// Records that are read ahead.
@@ -201,8 +200,7 @@ impl Shard {
             gather: Gather::default(),
             in_hand: 0,
             ingest: Ingest {
-                facts: Vec::new(),
-                found: Vec::new(),
+                notes: Notes::default(),
                 lines: Lines::new(key.clone()),
                 fields: Vec::new(),
                 ahead: Vec::new(),

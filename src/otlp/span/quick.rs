@@ -3,21 +3,16 @@
 //! [`super::careful`], which begins anew: so this one need not say what is wrong, and is twice as
 //! fast for it.
 
-use super::{Facts, Found, Wanted, note, position, status};
+use super::{Notes, Wanted, note, position, status};
 use crate::otlp::check;
 use crate::otlp::wire::Extent;
 
 /// Walks the span at `span`, checks it, and notes the wanted. `None` says nothing about it.
 #[inline]
-pub(super) fn read(
-    body: &[u8],
-    span: Extent,
-    wanted: &Wanted,
-    found: &mut Vec<Found>,
-) -> Option<Facts> {
+pub(super) fn read(body: &[u8], span: Extent, wanted: &Wanted, notes: &mut Notes) -> Option<()> {
     let bytes = &body[..span.end as usize];
+    let (facts, found) = notes.begin();
     let first = found.len();
-    let mut facts = Facts { is_root: true, ..Facts::default() };
     let mut at = span.start as usize;
     while let Some(&tag) = bytes.get(at) {
         at += 1;
@@ -66,7 +61,7 @@ pub(super) fn read(
                 match content.of(bytes) {
                     [] => {}
                     [0x18, code @ 0..0x80] => facts.status = (*code).min(3),
-                    _ => status(&mut facts, body, content).ok()?,
+                    _ => status(facts, body, content).ok()?,
                 }
             }
             0x85 if bytes.get(at) == Some(&1) => {
@@ -76,8 +71,8 @@ pub(super) fn read(
             _ => return None,
         }
     }
-    facts.found = (position(first), position(found.len()));
-    Some(facts)
+    facts.found.1 = position(found.len());
+    Some(())
 }
 
 /// The content whose length stands at `at`.
@@ -160,11 +155,11 @@ mod tests {
                 }
             }
             let whole = Extent { start: 0, end: position(span.len()) };
-            let (mut quick_found, mut found) = (Vec::new(), Vec::new());
-            let quick = read(&span, whole, &wanted, &mut quick_found);
-            let careful = careful(&span, whole, &wanted, &mut found);
-            if let Some(facts) = quick {
-                assert_eq!((Ok(facts), quick_found), (careful, found), "{span:x?}");
+            let (mut quick_notes, mut notes) = (Notes::default(), Notes::default());
+            let quick = read(&span, whole, &wanted, &mut quick_notes);
+            let careful = careful(&span, whole, &wanted, &mut notes);
+            if quick.is_some() {
+                assert_eq!((Ok(()), quick_notes), (careful, notes), "{span:x?}");
                 told += 1;
             } else {
                 assert!(broken > 0, "it leaves nothing usual to the other: {span:x?}");

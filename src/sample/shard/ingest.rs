@@ -6,7 +6,7 @@
 
 use super::lines::{Line, Place};
 use super::{Chain, Course, Leaving, Marks, Moment, Shard, State, Way};
-use crate::otlp::span::{self, Facts, Found, NO_TRACE_ID};
+use crate::otlp::span::{self, NO_TRACE_ID, Notes};
 use crate::otlp::wire::{Extent, LEN, Reader};
 use crate::otlp::{self, Error, Index, check, size};
 use crate::sample::bits;
@@ -26,8 +26,7 @@ struct Batch<'a> {
     body: &'a [u8],
     moment: Moment,
     index: &'a Index,
-    facts: &'a [Facts],
-    found: &'a [Found],
+    notes: &'a Notes,
     resource: &'a otlp::Resource,
     /// Where its resource is kept, once a span needs it.
     kept: Option<u32>,
@@ -41,8 +40,7 @@ impl Shard {
     /// The first thing that is wrong.
     pub fn check(&mut self, body: &[u8], index: &Index) -> Result<(), Error> {
         let Self { program, ingest, resources, scopes, .. } = self;
-        ingest.facts.clear();
-        ingest.found.clear();
+        ingest.notes.clear();
         for resource in index.resources() {
             let extents = index.others_of_resource(resource);
             envelope(body, extents, resources, &mut ingest.fields, check::resource)?;
@@ -51,8 +49,7 @@ impl Shard {
                 envelope(body, extents, scopes, &mut ingest.fields, check::scope)?;
                 for item in index.items_of(scope) {
                     let content = span::content(body, item.field);
-                    let facts = span::read(body, content, &program.wanted, &mut ingest.found)?;
-                    ingest.facts.push(facts);
+                    span::read(body, content, &program.wanted, &mut ingest.notes)?;
                 }
             }
         }
@@ -72,21 +69,19 @@ impl Shard {
     ) {
         self.census.look_around();
         self.look_ahead_in(body, index, &mine);
-        let facts = std::mem::take(&mut self.ingest.facts);
-        let found = std::mem::take(&mut self.ingest.found);
-        assert_eq!(facts.len(), index.items().len(), "this request was checked");
+        let notes = std::mem::take(&mut self.ingest.notes);
+        assert_eq!(notes.facts.len(), index.items().len(), "this request was checked");
         let mut item = 0;
         for resource in index.resources() {
             self.ingest.batch = self.ingest.batch.wrapping_add(1);
-            let found = &found;
-            let facts = &facts;
-            let mut batch = Batch { body, moment, index, facts, found, resource, kept: None };
+            let notes = &notes;
+            let mut batch = Batch { body, moment, index, notes, resource, kept: None };
             item = self.ingest.lines.cut(body, index, resource, item, &mine);
             for line in 0..self.ingest.lines.len() {
                 self.take(&mut batch, line);
             }
         }
-        (self.ingest.facts, self.ingest.found) = (facts, found);
+        self.ingest.notes = notes;
     }
 
     /// Takes the spans of one trace.
@@ -209,7 +204,7 @@ impl Shard {
     fn has_root(&self, batch: &Batch<'_>, line: usize) -> bool {
         let lines = &self.ingest.lines;
         let mut places = std::iter::successors(lines.first(line), |at| lines.after(*at));
-        places.any(|at| batch.facts[lines.place(at).item as usize].is_root)
+        places.any(|at| batch.notes.facts[lines.place(at).item as usize].is_root)
     }
 
     /// A chain for late spans, which leave on their own.
@@ -222,7 +217,7 @@ impl Shard {
     fn append(&mut self, batch: &mut Batch<'_>, place: Place, at: u32, way: Way, sum: &mut Sum) {
         let body = batch.body;
         let origin = self.origin(batch, place.scope);
-        let facts = &batch.facts[place.item as usize];
+        let facts = &batch.notes.facts[place.item as usize];
         let field = batch.index.items()[place.item as usize].field;
         let (chain, holds) = self.chains.with_bits(at);
         chain.spans = chain.spans.saturating_add(1);
@@ -234,7 +229,7 @@ impl Shard {
             let subject = Subject {
                 body,
                 facts,
-                found: &batch.found[first as usize..end as usize],
+                found: &batch.notes.found[first as usize..end as usize],
                 resource: resource.content(),
                 scope: self.scopes.get(origin.scope).content(),
                 span: content,
