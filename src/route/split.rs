@@ -42,6 +42,8 @@ pub struct Split {
     runs: Vec<Run>,
     /// Tags and lengths that stand in no request, behind the request's own bytes: see `made`.
     made: Vec<u8>,
+    /// Owner of each item, where that is the owner of its trace.
+    owners: Vec<u16>,
     /// Owner of each data point of one metric.
     owned: Vec<(u16, Extent)>,
     /// What random owners are drawn from.
@@ -148,20 +150,39 @@ impl Split {
         if owners == 0 {
             return &self.parts;
         }
-        let mut last = (&NO_ID, owner(&NO_ID));
+        let owners = self.find_owners(body, index, owner);
+        let mut next = owners.iter();
         for (r, resource) in (0u32..).zip(index.resources()) {
             for (s, scope) in index.scopes_of(resource) {
-                for item in index.items_of(scope) {
-                    let id = item.trace_id(body).unwrap_or(&NO_ID);
-                    if id != last.0 {
-                        last = (id, owner(id));
-                    }
-                    self.place(last.1, (r, resource), (s, scope), item.field, 1);
+                for (item, owner) in index.items_of(scope).iter().zip(&mut next) {
+                    self.place(*owner, (r, resource), (s, scope), item.field, 1);
                 }
             }
         }
+        self.owners = owners;
         self.finish(body, index);
         &self.parts
+    }
+
+    /// Who owns each item, in the order of the items, which is that of their scopes. In a loop of
+    /// its own, since the table of owners is not near: here many looks at it wait together, while
+    /// each one would be waited for where it decides what comes next.
+    fn find_owners(
+        &mut self,
+        body: &[u8],
+        index: &Index,
+        owner: impl Fn(&[u8; 16]) -> u16,
+    ) -> Vec<u16> {
+        let mut owners = std::mem::take(&mut self.owners);
+        let mut last = (&NO_ID, owner(&NO_ID));
+        owners.extend(index.items().iter().map(|item| {
+            let id = item.trace_id(body).unwrap_or(&NO_ID);
+            if id != last.0 {
+                last = (id, owner(id));
+            }
+            last.1
+        }));
+        owners
     }
 
     /// Gives an endpoint bytes that stand in a scope: an item, or a piece of one, which then has
@@ -336,6 +357,7 @@ impl Split {
         keep(&mut self.scopes);
         keep(&mut self.runs);
         keep(&mut self.made);
+        keep(&mut self.owners);
     }
 }
 
