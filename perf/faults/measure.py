@@ -20,6 +20,9 @@ from metrics import read  # noqa: E402
 from processes import Failed, Process, end_with_this_process, free_ports, wait_for_port  # noqa: E402
 
 RATE, SECONDS, FAULT_AT, FAULT_FOR = "8000spans/s", 14, 3, 8
+# A request that waits for the bad backend holds a stream: enough of them, or the client waits for
+# itself and every backend's spans come late.
+CLIENT = ("--spread", 2, "--streams", 1000)
 # Milliseconds that the good backends' spans may take beside a bad one (99 of 100).
 P99_MAX = 25.0
 LIMIT_MIB, SPARE_MIB = 400, 64
@@ -125,7 +128,7 @@ def faulty(fault, mode):
         bad, [first] = sink(folder, "bad", 1, *(FAULTS[fault] and FAULTS[fault] + when))
         good, others = sink(folder, "good", 3)
         process, grpc, page = router(folder, [first, *others], MODES[mode])
-        client = load(folder, grpc, "--rate", RATE, "--for", f"{SECONDS}s", "--spread", 2)
+        client = load(folder, grpc, "--rate", RATE, "--for", f"{SECONDS}s", *CLIENT)
         start, whole = time.monotonic(), True
         while not client.ended():
             time.sleep(0.25)
