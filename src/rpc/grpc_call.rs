@@ -18,15 +18,16 @@ use crate::http2::head::Head;
 use crate::http2::server::{Answer, Calls};
 use crate::http2::{self, hpack};
 use crate::net::buffer::Buffer;
-use crate::runtime::lease::{Charge, Purse};
+use crate::runtime::lease::Charge;
 use crate::runtime::turn;
 use crate::time::Instant;
 
+mod arriving;
+
+use arriving::Arriving;
+
 /// A body that has not arrived by then costs its sender the call.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Allocated at once for a message that announces as much or more, when so much of it is there.
-const BODY_BYTES_FIRST: usize = 64 << 10;
-const PART_BYTES_MIN: usize = 1 << 10;
 
 /// A request that is not answered yet, as its stream keeps it.
 #[derive(Debug)]
@@ -277,121 +278,6 @@ pub(super) fn not_inflated(codec: Codec, e: codec::Error, bytes_max: usize) -> S
     }
 }
 
-/// A request whose body is on its way in.
-#[derive(Debug)]
-pub(super) struct Arriving {
-    admitted: Admitted,
-    /// When it is late.
-    due: Instant,
-    prefix: [u8; PREFIX_BYTES],
-    prefix_len: usize,
-    head: Option<Prefix>,
-    message: Vec<u8>,
-    /// The message, if it came in one piece.
-    whole: Option<Bytes>,
-    bytes_max: usize,
-    charge: Option<Charge>,
-}
-
-impl Arriving {
-    fn new(admitted: Admitted, due: Instant, bytes_max: usize) -> Self {
-        Self {
-            admitted,
-            due,
-            prefix: [0; PREFIX_BYTES],
-            prefix_len: 0,
-            head: None,
-            message: Vec::new(),
-            whole: None,
-            bytes_max,
-            charge: None,
-        }
-    }
-
-    /// More of it has come; `keep` lets a message that came in one piece stay where it lies.
-    fn push(
-        &mut self,
-        mut bytes: &[u8],
-        keep: impl FnOnce(&[u8]) -> Option<Bytes>,
-    ) -> Result<(), Status> {
-        let head = match self.head {
-            Some(head) => head,
-            None => {
-                let (prefix, rest) =
-                    bytes.split_at(bytes.len().min(PREFIX_BYTES - self.prefix_len));
-                self.prefix[self.prefix_len..][..prefix.len()].copy_from_slice(prefix);
-                self.prefix_len += prefix.len();
-                bytes = rest;
-                if self.prefix_len < PREFIX_BYTES {
-                    return Ok(());
-                }
-                *self.head.insert(Prefix::read(self.prefix, self.bytes_max)?)
-            }
-        };
-        if self.len() + bytes.len() > head.len {
-            // grpc-go: a unary method takes one message.
-            let text =
-                "cardinality violation: received multiple request messages for a unary method";
-            return Err(Status::new(Code::Internal, text));
-        }
-        if self.message.is_empty() && !bytes.is_empty() {
-            if bytes.len() == head.len
-                && let Some(whole) = keep(bytes)
-            {
-                self.whole = Some(whole);
-                return Ok(());
-            }
-            // What is announced costs nothing until a part of it is there.
-            let first = if bytes.len() < PART_BYTES_MIN { bytes.len() } else { BODY_BYTES_FIRST };
-            self.message.reserve_exact(head.len.min(first.max(bytes.len())));
-        }
-        self.message.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    /// How much of the message is here.
-    fn len(&self) -> usize {
-        self.whole.as_ref().map_or(self.message.len(), Bytes::len)
-    }
-
-    /// Charges what has arrived of a message that is not whole. Whole ones are bounded by what is
-    /// read at once.
-    fn charge(&mut self, memory: &Purse) -> Result<(), Status> {
-        let len = self.len();
-        let whole = self.head.is_some_and(|head| head.len == len);
-        if len == 0 || (whole && self.charge.is_none()) {
-            return Ok(());
-        }
-        let room = self.message.capacity() as u64;
-        let charged = match &mut self.charge {
-            Some(charge) => charge.grow_to(room),
-            none => {
-                *none = memory.take(room);
-                none.is_some()
-            }
-        };
-        if charged { Ok(()) } else { Err(busy()) }
-    }
-
-    fn finish(self, stream: u32) -> Result<Arrived, Status> {
-        let Some(prefix) = self.head else {
-            let text = match self.prefix_len {
-                0 => {
-                    "cardinality violation: received no request message from non-client-streaming RPC"
-                }
-                _ => "unexpected EOF",
-            };
-            return Err(Status::new(Code::Internal, text));
-        };
-        if self.len() < prefix.len {
-            return Err(Status::new(Code::Internal, "unexpected EOF"));
-        }
-        let Self { admitted, message, whole, charge, .. } = self;
-        let message = whole.unwrap_or_else(|| message.into());
-        Ok(Arrived { stream, admitted, prefix, message, charge })
-    }
-}
-
 /// `:status: 200`, `content-type: application/grpc`, without a place in the peer's table.
 const OK_HEAD: &[u8] = b"\x88\x0f\x10\x10application/grpc";
 /// `grpc-status: 0`, likewise.
@@ -434,16 +320,6 @@ impl Refusal {
 mod tests {
     use super::*;
 
-    fn arrive(chunks: &[&'static [u8]]) -> Result<Bytes, Status> {
-        let (method, codec, timeout, metadata, headers) = (0, Codec::None, None, None, None);
-        let admitted = Admitted { method, codec, timeout, metadata, headers };
-        let mut arriving = Arriving::new(admitted, Instant(0), 8);
-        for chunk in chunks {
-            arriving.push(chunk, |_| None)?;
-        }
-        arriving.finish(1).map(|arrived| arrived.message)
-    }
-
     #[test]
     fn constant_blocks_say_what_they_should() {
         let mut said = Vec::new();
@@ -453,32 +329,6 @@ mod tests {
             http2::unpack::Decoder::new(0, 1 << 20).decode(block, each).expect("valid");
         }
         assert_eq!(said, [":status: 200", "content-type: application/grpc", "grpc-status: 0"]);
-    }
-
-    #[test]
-    fn a_message_arrives_in_any_pieces() {
-        for chunks in [
-            &[&b"\0\0\0\0\x04abcd"[..]][..],
-            &[b"\0\0", b"\0\0\x04", b"ab", b"", b"cd"],
-            &[b"\0\0\0\0\x04a", b"b", b"c", b"d"],
-        ] {
-            assert_eq!(arrive(chunks).as_deref(), Ok(&b"abcd"[..]), "{chunks:?}");
-        }
-        assert_eq!(arrive(&[b"\0\0\0\0\0"]).as_deref(), Ok(&b""[..]));
-    }
-
-    #[test]
-    fn a_call_without_exactly_one_message_is_internal() {
-        for (chunks, text) in [
-            (&[][..], "no request message"),
-            (&[&b"\0\0"[..]][..], "unexpected EOF"),
-            (&[b"\0\0\0\0\x04abc"], "unexpected EOF"),
-            (&[b"\0\0\0\0\x02abc"], "multiple request messages"),
-        ] {
-            let status = arrive(chunks).expect_err("not one message");
-            assert_eq!(status.code, Code::Internal);
-            assert!(status.message.contains(text), "{status}");
-        }
     }
 
     #[test]
