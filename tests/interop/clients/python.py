@@ -1,9 +1,13 @@
 """Sends traces with the Python SDK: python.py TRANSPORT COMPRESSION ENDPOINT TRACES SPANS
 
 Spans of one trace leave in different requests. Ends with an error if an export fails.
+Prints the traces' ids. The last digit of a trace's number makes it what it is: with 0 its first
+child is an error, with 1 its first child is wanted, and with 2 it takes 2000 ms from the start of
+the root to the end of the last child; all others take 1999 ms.
 """
 
 import sys
+import time
 
 import grpc
 from opentelemetry import trace
@@ -13,6 +17,9 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.trace import StatusCode
+
+MS = 1_000_000
 
 
 class Counting(SpanExporter):
@@ -47,15 +54,20 @@ def main(transport, compression, endpoint, traces, spans):
         )
     )
     tracer = provider.get_tracer("interop")
-    roots = [tracer.start_span(f"root {i}") for i in range(traces)]
+    begin = time.time_ns()
+    roots = [tracer.start_span(f"root {i}", start_time=begin) for i in range(traces)]
     for n in range(1, spans):
-        for root in roots:
+        start = begin + (1998 * MS if n == spans - 1 else 0)
+        for i, root in enumerate(roots):
             context = trace.set_span_in_context(root)
-            span = tracer.start_span("child", context=context, attributes={"n": n, "zero": 0})
+            attributes = {"n": n, "zero": 0, "wanted": "yes" if (i % 10, n) == (1, 1) else "no"}
+            span = tracer.start_span("child", context, attributes=attributes, start_time=start)
+            span.set_status(StatusCode.ERROR if (i % 10, n) == (0, 1) else StatusCode.OK)
             span.add_event("event")
-            span.end()
+            span.end(start + (2 if i % 10 == 2 else 1) * MS)
     for root in roots:
-        root.end()
+        root.end(begin + MS)
+        print(trace.format_trace_id(root.get_span_context().trace_id))
     provider.force_flush()
     provider.shutdown()
     if counting.exported != traces * spans:

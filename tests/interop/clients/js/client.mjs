@@ -1,11 +1,14 @@
 // Sends traces with the JavaScript SDK: client.mjs TRANSPORT COMPRESSION ENDPOINT TRACES SPANS
 // Spans of one trace leave in different requests. Ends with an error if an export fails.
+// Prints the traces' ids. The last digit of a trace's number makes it what it is: with 0 its first
+// child is an error, with 1 its first child is wanted, and with 2 it takes 2000 ms from the start
+// of the root to the end of the last child; all others take 1999 ms.
 import { ExportResultCode } from '@opentelemetry/core';
 import { OTLPTraceExporter as Grpc } from '@opentelemetry/exporter-trace-otlp-grpc';
 import { OTLPTraceExporter as Http } from '@opentelemetry/exporter-trace-otlp-proto';
 import { resourceFromAttributes } from '@opentelemetry/resources';
 import { BasicTracerProvider, BatchSpanProcessor } from '@opentelemetry/sdk-trace-base';
-import { ROOT_CONTEXT, trace } from '@opentelemetry/api';
+import { ROOT_CONTEXT, SpanStatusCode, trace } from '@opentelemetry/api';
 
 const [transport, compression, endpoint, traces, spans] = process.argv.slice(2);
 const size = Number(traces) * Number(spans);
@@ -36,19 +39,27 @@ const provider = new BasicTracerProvider({
   })],
 });
 const tracer = provider.getTracer('interop');
+const begin = Date.now();
 const roots = [];
 for (let i = 0; i < Number(traces); i += 1) {
-  roots.push(tracer.startSpan(`root ${i}`, { root: true }));
+  roots.push(tracer.startSpan(`root ${i}`, { root: true, startTime: begin }));
 }
 for (let n = 1; n < Number(spans); n += 1) {
-  for (const root of roots) {
-    const span = tracer.startSpan('child', { attributes: { n, zero: 0, text: 'text' } },
+  const startTime = begin + (n === Number(spans) - 1 ? 1998 : 0);
+  roots.forEach((root, i) => {
+    const attributes = { n, zero: 0, wanted: i % 10 === 1 && n === 1 ? 'yes' : 'no' };
+    const span = tracer.startSpan('child', { attributes, startTime },
       trace.setSpan(ROOT_CONTEXT, root));
+    const isError = i % 10 === 0 && n === 1;
+    span.setStatus({ code: isError ? SpanStatusCode.ERROR : SpanStatusCode.OK });
     span.addEvent('event');
-    span.end();
-  }
+    span.end(startTime + (i % 10 === 2 ? 2 : 1));
+  });
 }
-for (const root of roots) root.end();
+for (const root of roots) {
+  root.end(begin + 1);
+  console.log(root.spanContext().traceId);
+}
 await provider.forceFlush();
 await provider.shutdown();
 if (failed > 0 || exported !== size) {
