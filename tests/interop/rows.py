@@ -1,5 +1,6 @@
 """The rows of the table: who sends how, through what, and what must come out."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -38,22 +39,23 @@ def run(command, **environment):
     )
     if done.returncode != 0:
         raise Failure(f"the client failed:\n{(done.stdout + done.stderr)[-2000:]}")
+    return done.stdout
 
 
-def sdk(name, transport, compression, endpoint):
-    """Sends TRACES traces of SPANS spans."""
-    arguments = [transport, compression, endpoint, str(TRACES), str(SPANS)]
+def sdk(name, transport, compression, endpoint, traces=TRACES):
+    """Sends traces of SPANS spans; all but telemetrygen say their ids."""
+    arguments = [transport, compression, endpoint, str(traces), str(SPANS)]
     if name == "python":
-        run([sys.executable, f"{HERE}/clients/python.py", *arguments])
+        return run([sys.executable, f"{HERE}/clients/python.py", *arguments])
     elif name == "js":
         need("js")
-        run(["node", str(TOOLS / "js" / "client.mjs"), *arguments])
+        return run(["node", str(TOOLS / "js" / "client.mjs"), *arguments])
     elif name == "java":
         need("java")
-        run(["java", "-Xmx256m", "-cp", f"{TOOLS}/java:{TOOLS}/java/jars/*", "Client", *arguments])
-    else:
-        generate("traces", transport, compression, endpoint, [
-            "--traces", str(TRACES // 2), "--workers", "2", "--child-spans", str(SPANS - 1)])
+        jars = f"{TOOLS}/java:{TOOLS}/java/jars/*"
+        return run(["java", "-Xmx256m", "-cp", jars, "Client", *arguments])
+    return generate("traces", transport, compression, endpoint, [
+        "--traces", str(traces // 2), "--workers", "2", "--child-spans", str(SPANS - 1)])
 
 
 def generate(signal, transport, compression, endpoint, arguments):
@@ -62,7 +64,7 @@ def generate(signal, transport, compression, endpoint, arguments):
     command += ["--otlp-endpoint", endpoint, "--rate", "0", *arguments]
     if transport == "http":
         command.append("--otlp-http")
-    run(command, OTEL_EXPORTER_OTLP_COMPRESSION=compression)
+    return run(command, OTEL_EXPORTER_OTLP_COMPRESSION=compression)
 
 
 def arrived(summary, sent):
@@ -142,9 +144,17 @@ def both_tiers(router, samplers, scratch):
     return tiers.judged(router, samplers, scratch)
 
 
-def sampled_sdk(scratch):
+def sampled_sdk(name, scratch):
     """SDK → router → samplers → sink, with verdicts; numbers are traces."""
-    return tiers.of_sdk(lambda to: sdk("python", "grpc", "none", to), TRACES, SPANS, scratch)
+    def send(transport, compression, endpoint):
+        return sdk(name, transport, compression, endpoint, TRACES // 2).split()
+
+    return tiers.of_sdk(send, TRACES // 2, SPANS, scratch)
+
+
+def sampled_telemetrygen(scratch):
+    """telemetrygen → router → samplers → sink, with verdicts; numbers are traces."""
+    return tiers.of_telemetrygen(functools.partial(generate, "traces"), scratch)
 
 
 def placed(scratch):
@@ -177,7 +187,10 @@ def rows():
             yield (f"telemetrygen {signal}", transport, compression,
                    lambda s, g=signal, t=transport, c=compression: passed_on(g, t, c, s))
     yield ("collectors as backends", "grpc", "gzip", placed)
-    yield ("python sdk, verdicts", "grpc", "none", sampled_sdk)
+    for name in ("python", "js", "java"):
+        yield (f"{name} sdk, verdicts", "grpc+http", "none+gzip",
+               functools.partial(sampled_sdk, name))
+    yield ("telemetrygen, verdicts", "grpc+http", "none+gzip", sampled_telemetrygen)
     for router, samplers in (("tracemill", "tracemill"), ("collector", "tracemill"),
                              ("tracemill", "collector")):
         yield (f"{router} → {samplers}s, verdicts", "grpc", "none",

@@ -4,6 +4,7 @@ What the traces are is known to the one who sends them; which of them are kept f
 policies. So the store must have the kept ones, whole, and no others.
 """
 
+import collections
 import json
 import os
 import pathlib
@@ -22,10 +23,30 @@ POLICIES = [
     {"name": "errors", "type": "status_code", "status_code": {"status_codes": ["ERROR"]}},
     {"name": "some", "type": "probabilistic", "probabilistic": {"sampling_percentage": SHARE}},
 ]
-EVEN = {
-    "name": "even",
-    "type": "ottl_condition",
-    "ottl_condition": {"span": ['IsMatch(name, "^root [0-9]*[02468]$")']},
+# What the clients of the SDKs make of some traces, and telemetrygen's options; other traces come as
+# near to it as they can without being it.
+MADE = [
+    {"name": "wanted", "type": "string_attribute",
+     "string_attribute": {"key": "wanted", "values": ["yes"]}},
+    {"name": "long", "type": "latency", "latency": {"threshold_ms": 1999}},
+    {"name": "named", "type": "ottl_condition",
+     "ottl_condition": {"span": ['IsMatch(name, "^root [0-9]*3$")']}},
+]
+# The last digits of the numbers of traces that an error or one of MADE keeps.
+KEPT_DIGITS = (0, 1, 2, 3)
+TRANSPORTS = (("grpc", "none"), ("http", "gzip"))
+# telemetrygen does not say its traces' ids, so each kind has a number of children of its own, by
+# which it is known where it arrives. The children follow each other: the long ones make 2000 ms,
+# the others 1999 ms at the most, which is not above the threshold.
+GENERATED = 25
+GENERATED_KEPT = {
+    2: ["--status-code", "Error"],
+    3: ["--telemetry-attributes", 'wanted="yes"'],
+    4: ["--span-duration", "500ms"],
+}
+GENERATED_DROPPED = {
+    5: ["--status-code", "Ok", "--telemetry-attributes", 'wanted="no"',
+        "--span-duration", "399800us"],
 }
 
 
@@ -49,7 +70,7 @@ def is_kept(trace_id, is_error):
 
 
 def through(scratch, router, samplers, policies, send):
-    """send(endpoint) → router → two samplers → sink; what the sink saw, by trace."""
+    """send(router) → router → two samplers → sink; what the sink saw, by trace."""
     kinds = {"tracemill": stage.tracemill, "collector": stage.collector}
     came = pathlib.Path(scratch, "came")
     with Sink("--traces-file", str(came)) as sink:
@@ -59,7 +80,7 @@ def through(scratch, router, samplers, policies, send):
             endpoints = [f"127.0.0.1:{node.started().grpc}" for node in (one, two)]
             with kinds[router](scratch, stage.balancer(endpoints), name="router") as front:
                 front.started()
-                send(f"127.0.0.1:{front.grpc}")
+                send(front)
                 front.stop()
             time.sleep(SETTLE_SECONDS)
             one.stop()
@@ -76,8 +97,9 @@ def judged(router, samplers, scratch):
     """The load tool through both tiers: sent and kept traces."""
     sent = pathlib.Path(scratch, "sent")
 
-    def send(endpoint):
-        command = [os.environ["TRACEMILL_LOAD"], "run", "--quiet", "--json", "--endpoint", endpoint]
+    def send(front):
+        command = [os.environ["TRACEMILL_LOAD"], "run", "--quiet", "--json"]
+        command += ["--endpoint", endpoint(front, "grpc")]
         command += ["--rate", "5000spans/s", "--for", "2s", "--spread", "3"]
         command += ["--error-share", "10%", "--traces-file", str(sent)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -102,8 +124,51 @@ def judged(router, samplers, scratch):
 
 
 def of_sdk(send, traces, spans, scratch):
-    """An SDK through both tiers of tracemill: every second trace is kept, by the name of its root."""
-    came = through(scratch, "tracemill", "tracemill", [EVEN], send)
-    if len(came) != traces // 2 or set(came.values()) != {spans}:
-        raise Failure(f"{len(came)} of {traces // 2} traces came, with {set(came.values())} spans")
-    return traces, len(came)
+    """An SDK through both tiers of tracemill: sent and kept traces."""
+    want = {}
+
+    def send_all(front):
+        for transport, compression in TRANSPORTS:
+            ids = send(transport, compression, endpoint(front, transport))
+            if len(set(ids)) != traces:
+                raise Failure(f"the client says {len(set(ids))} of {traces} ids")
+            for number, trace in enumerate(ids):
+                kept = is_kept(trace, number % 10 in KEPT_DIGITS)
+                want[trace] = (number, spans if kept else 0)
+
+    came = through(scratch, "tracemill", "tracemill", POLICIES + MADE, send_all)
+    wrong = [
+        f"{trace}, number {number}: {came.get(trace, 0)} spans, want {count}"
+        for trace, (number, count) in want.items()
+        if came.get(trace, 0) != count
+    ]
+    strange = came.keys() - want.keys()
+    if wrong or strange:
+        raise Failure(f"{len(wrong)} of {len(want)} traces are wrong, the first: {wrong[:1]}; "
+                      f"{len(strange)} were never sent")
+    return len(want), len(came)
+
+
+def of_telemetrygen(generate, scratch):
+    """telemetrygen through both tiers of tracemill: sent and kept traces."""
+    kinds = GENERATED_KEPT | GENERATED_DROPPED
+
+    def send_all(front):
+        for transport, compression in TRANSPORTS:
+            for children, options in kinds.items():
+                size = ["--traces", str(GENERATED), "--child-spans", str(children)]
+                generate(transport, compression, endpoint(front, transport), size + options)
+
+    # without the share of all traces, which needs their ids
+    policies = POLICIES[:1] + MADE
+    came = through(scratch, "tracemill", "tracemill", policies, send_all)
+    each = GENERATED * len(TRANSPORTS)
+    counts = collections.Counter(came.values())
+    want = {children + 1: each for children in GENERATED_KEPT}
+    if counts != want:
+        raise Failure(f"traces by their spans: {dict(counts)} came, not {want}")
+    return each * len(kinds), len(came)
+
+
+def endpoint(front, transport):
+    return f"127.0.0.1:{front.grpc if transport == 'grpc' else front.http}"
