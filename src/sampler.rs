@@ -72,6 +72,8 @@ pub struct Parts {
     pub at: usize,
     /// Of the process; all cores must agree on it.
     pub seed: u64,
+    /// How many shards have traces: those of all cores, or that of one.
+    pub shards: usize,
     /// This core's shard.
     pub shard: Shard,
     /// The way to the other cores.
@@ -88,6 +90,7 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Sampler {
     at: usize,
+    shards: usize,
     state: RefCell<State>,
     key: Key,
     mesh: Mesh<Parcel>,
@@ -165,7 +168,7 @@ impl Sampler {
     /// A sampler of this core; [`Self::run`] makes it decide.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { at, seed, shard, mesh, memory, soft_bytes, queues } = parts;
+        let Parts { at, seed, shards, shard, mesh, memory, soft_bytes, queues } = parts;
         let charge = memory.take_over(shard.bytes());
         let state = State {
             timings: Timings::new(&shard),
@@ -177,6 +180,7 @@ impl Sampler {
         };
         Self {
             at,
+            shards,
             state: RefCell::new(state),
             key: Key::new(seed ^ SHARD_SALT),
             mesh,
@@ -191,11 +195,18 @@ impl Sampler {
         }
     }
 
+    /// The core whose shard has the trace.
     fn home(&self, id: &[u8; 16]) -> usize {
-        match self.mesh.cores() {
-            1 => 0,
-            cores => usize::try_from(self.key.id(id) % cores as u64).expect("below the cores"),
+        match self.shards {
+            1 => self.at % self.mesh.cores(),
+            shards => usize::try_from(self.key.id(id) % shards as u64).expect("below the cores"),
         }
+    }
+
+    /// How many shards have traces.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.shards
     }
 
     /// Admits a request: when this returns, every span of it is in its shard.

@@ -56,6 +56,8 @@ pub struct Sampling {
     pub(super) program: Arc<Program>,
     pub(super) limiters: Arc<Limiters>,
     pub(super) census: Arc<Census>,
+    /// How many shards have traces.
+    pub(super) shards: usize,
 }
 
 impl Sampling {
@@ -69,7 +71,9 @@ impl Sampling {
             .map(|sampling| {
                 let (program, limiters) = Program::compile(&sampling.options)?;
                 let census = Census::new(sampling.options.num_traces, cores);
-                Ok(Self { program: Arc::new(program), limiters: Arc::new(limiters), census })
+                let shards = if sampling.options.wants_one_shard() { 1 } else { cores };
+                let (program, limiters) = (Arc::new(program), Arc::new(limiters));
+                Ok(Self { program, limiters, census, shards })
             })
             .collect()
     }

@@ -141,8 +141,9 @@ fn samplers(
                 (Rc::clone(&old.sampler), Rc::clone(&old.kept))
             }
             _ => {
-                let sampler = sampler(blueprint, ground, router, (at, &options));
-                sampler.leave_to(old.map(|old| Rc::clone(&old.sampler)));
+                let old = old.map(|old| Rc::clone(&old.sampler));
+                let sampler = sampler(blueprint, ground, router, (at, &options), old.as_deref());
+                sampler.leave_to(old);
                 let kept = Kept::new(Rc::clone(router), legs);
                 executor::detach(Rc::clone(&sampler).run(Rc::clone(&kept)));
                 (sampler, kept)
@@ -154,19 +155,25 @@ fn samplers(
     sampled.enumerate().map(place).collect()
 }
 
+/// The next spans of a trace that `old` has go where it has them. So the number of shards stays
+/// that of the first configuration of a pipeline.
 fn sampler(
     blueprint: &Blueprint,
     ground: &Ground,
     router: &Rc<Router>,
     (number, options): (usize, &sample::Options),
+    old: Option<&Sampler>,
 ) -> Rc<Sampler> {
-    let blueprint::Sampling { program, limiters, census } = blueprint.sampling[number].clone();
+    let blueprint::Sampling { program, limiters, census, shards } =
+        blueprint.sampling[number].clone();
+    let shards = old.map_or(shards, Sampler::shards);
     let seed = blueprint.seed.rotate_left(u32::try_from(ground.core % 64).unwrap_or(0));
-    let setup = Setup { program, limiters, census, shards: blueprint.cores, seed };
+    let setup = Setup { program, limiters, census, shards, seed };
     ground.homes.enter(|at| {
         Sampler::new(Parts {
             at,
             seed: blueprint.seed,
+            shards,
             shard: Shard::new(clock::now(), options, setup),
             mesh: ground.mesh.clone(),
             memory: ground.memory.clone(),

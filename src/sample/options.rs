@@ -28,6 +28,8 @@ pub struct Options {
     pub sampled_cache: usize,
     /// `decision_cache.non_sampled_cache_size` in entries of the process; 0 is off.
     pub non_sampled_cache: usize,
+    /// `num_shards`; 0 is 1.
+    pub num_shards: u32,
     /// `policies`, in the order of the file.
     pub policies: Vec<Policy>,
     /// Feature gates of the processor.
@@ -49,9 +51,30 @@ impl Default for Options {
             trace_bytes_max: 0,
             sampled_cache: 0,
             non_sampled_cache: 0,
+            num_shards: 1,
             policies: Vec::new(),
             gates: Gates::default(),
         }
+    }
+}
+
+/// Fewest entries of a table of which each shard can have its part.
+const ENTRIES_MIN: u64 = 1000;
+
+impl Options {
+    /// Whether one shard should have all traces, because what becomes of one hangs on those before
+    /// it: on what they left of a limit, or on when a small table pushes the oldest out. Unless the
+    /// file asks for several shards, where the collector parts limits and tables too
+    /// (tailsampling 3.9).
+    #[must_use]
+    pub fn wants_one_shard(&self) -> bool {
+        let Self { num_traces, sampled_cache, non_sampled_cache, .. } = *self;
+        let is_small = |cache: usize| cache > 0 && (cache as u64) < ENTRIES_MIN;
+        self.num_shards <= 1
+            && (self.policies.iter().any(|policy| policy.rule.is_limited())
+                || num_traces < ENTRIES_MIN
+                || is_small(sampled_cache)
+                || is_small(non_sampled_cache))
     }
 }
 
@@ -192,6 +215,28 @@ pub enum Rule {
     },
 }
 
+impl Rule {
+    /// Whether it, or a rule in it, has a limit per second.
+    fn is_limited(&self) -> bool {
+        match self {
+            Self::RateLimiting { .. } | Self::BytesLimiting { .. } | Self::Composite { .. } => true,
+            Self::And(subs) | Self::Drop(subs) => subs.iter().any(|sub| sub.rule.is_limited()),
+            Self::Not(sub) => sub.rule.is_limited(),
+            Self::AlwaysSample
+            | Self::Latency { .. }
+            | Self::NumericAttribute { .. }
+            | Self::Probabilistic { .. }
+            | Self::StatusCode(_)
+            | Self::StringAttribute { .. }
+            | Self::SpanCount { .. }
+            | Self::BooleanAttribute { .. }
+            | Self::TraceState { .. }
+            | Self::TraceFlags
+            | Self::OttlCondition { .. } => false,
+        }
+    }
+}
+
 /// What an OTTL condition that fails does to its policy (tailsampling 2.12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorMode {
@@ -201,4 +246,28 @@ pub enum ErrorMode {
     Ignore,
     /// The next condition is tried.
     Silent,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traces_that_hang_on_each_other_are_in_one_shard_unless_several_are_asked_for() {
+        let limit = Rule::RateLimiting { per_second: 9, burst: 18 };
+        let policy = |rule| Policy { name: String::new(), rule };
+        let with = |rule| Options { policies: vec![policy(rule)], ..Options::default() };
+        let inner = policy(Rule::Not(Box::new(policy(limit.clone()))));
+        for (case, options, want) in [
+            ("no limit", with(Rule::AlwaysSample), false),
+            ("a limit", with(limit.clone()), true),
+            ("one within", with(Rule::And(vec![policy(Rule::AlwaysSample), inner])), true),
+            ("several shards", Options { num_shards: 2, ..with(limit) }, false),
+            ("few traces", Options { num_traces: 999, ..Options::default() }, true),
+            ("a small cache", Options { sampled_cache: 9, ..Options::default() }, true),
+            ("a large cache", Options { non_sampled_cache: 1000, ..Options::default() }, false),
+        ] {
+            assert_eq!(options.wants_one_shard(), want, "{case}");
+        }
+    }
 }

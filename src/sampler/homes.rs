@@ -74,15 +74,15 @@ mod tests {
     }
 
     impl Cores {
-        /// Each of them hashes with the seed that `seed` says.
-        fn new(seed: impl Fn(u64) -> u64) -> Self {
+        /// With so many shards, each hashing with the seed that `seed` says.
+        fn new(shards: usize, seed: impl Fn(u64) -> u64) -> Self {
             let options = Options::default();
             let (program, limiters) = Program::compile(&options).unwrap();
             let setup = Setup {
                 program: Arc::new(program),
                 limiters: Arc::new(limiters),
                 census: Census::new(options.num_traces, CORES),
-                shards: CORES,
+                shards,
                 seed: 7,
             };
             let limit = Limit::new(1 << 40);
@@ -93,6 +93,7 @@ mod tests {
                     Sampler::new(Parts {
                         at,
                         seed: seed(core),
+                        shards,
                         shard: Shard::new(Instant(0), &options, setup.clone()),
                         mesh: mesh.clone(),
                         memory: Purse::new(Lease::new(Arc::clone(&limit), 1)),
@@ -156,9 +157,9 @@ mod tests {
     }
 
     /// Random requests to all cores: the cores, the ids that they were sent, and how many spans.
-    fn live(seed: impl Fn(u64) -> u64) -> (Cores, BTreeSet<[u8; 16]>, u64) {
+    fn live(shards: usize, seed: impl Fn(u64) -> u64) -> (Cores, BTreeSet<[u8; 16]>, u64) {
         let mut random = Random::new(1);
-        let mut cores = Cores::new(seed);
+        let mut cores = Cores::new(shards, seed);
         let (mut sent, mut spans) = (BTreeSet::new(), 0);
         let core = |random: &mut Random| usize::try_from(random.below(CORES as u64)).unwrap();
         for _ in 0..1_000 {
@@ -184,23 +185,25 @@ mod tests {
 
     #[test]
     fn every_trace_is_in_one_shard_wherever_its_spans_arrive() {
-        let (cores, sent, spans) = live(|_| 9);
-        assert_eq!(cores.admitted, spans);
-        assert_eq!(cores.samplers.iter().map(|sampler| sampler.held()).sum::<u64>(), spans);
-        let traces: u64 = cores.samplers.iter().map(|sampler| sampler.snapshot().traces).sum();
-        assert_eq!(traces, sent.len() as u64);
-        let mut used = BTreeSet::new();
-        for id in sent {
-            let homes = cores.who_know(&id);
-            assert_eq!(homes.len(), 1, "{id:02x?} is in {homes:?}");
-            used.extend(homes);
+        for shards in [CORES, 1] {
+            let (cores, sent, spans) = live(shards, |_| 9);
+            assert_eq!(cores.admitted, spans);
+            assert_eq!(cores.samplers.iter().map(|sampler| sampler.held()).sum::<u64>(), spans);
+            let traces: u64 = cores.samplers.iter().map(|sampler| sampler.snapshot().traces).sum();
+            assert_eq!(traces, sent.len() as u64);
+            let mut used = BTreeSet::new();
+            for id in sent {
+                let homes = cores.who_know(&id);
+                assert_eq!(homes.len(), 1, "{id:02x?} is in {homes:?}");
+                used.extend(homes);
+            }
+            assert_eq!(used.len(), shards, "no shard is left out");
         }
-        assert_eq!(used.len(), CORES, "no shard is left out");
     }
 
     #[test]
     fn cores_that_hash_differently_would_be_seen() {
-        let (cores, sent, _) = live(|core| core / 4);
+        let (cores, sent, _) = live(CORES, |core| core / 4);
         assert!(sent.iter().any(|id| cores.who_know(id).len() > 1));
     }
 }

@@ -39,7 +39,7 @@ pub fn read(b: &mut Block<'_>, gates: Gates, extensions: &[String]) -> Options {
     let caches = b.block("decision_cache", |b| {
         [cache_size(b, "sampled_cache_size"), cache_size(b, "non_sampled_cache_size")]
     });
-    shards(b);
+    let num_shards = shards(b);
     let what = "a tail storage extension is not supported: spans are kept in memory";
     b.refuse("tail_storage", what, "leave it out");
     let options = Options {
@@ -54,6 +54,7 @@ pub fn read(b: &mut Block<'_>, gates: Gates, extensions: &[String]) -> Options {
         trace_bytes_max,
         sampled_cache: caches[0],
         non_sampled_cache: caches[1],
+        num_shards,
         policies: policies(b, strategy, extensions),
         gates,
     };
@@ -66,7 +67,7 @@ fn cache_size(b: &mut Block<'_>, key: &'static str) -> usize {
     usize::try_from(b.signed(key, 0)).unwrap_or(0)
 }
 
-fn shards(b: &mut Block<'_>) {
+fn shards(b: &mut Block<'_>) -> u32 {
     let shards = b.unsigned32("num_shards", 1);
     if shards > SHARDS_MAX {
         let what = format!("num_shards ({shards}) must not exceed {SHARDS_MAX}");
@@ -75,6 +76,7 @@ fn shards(b: &mut Block<'_>) {
         let what = "accepted: the shards here are the data cores";
         b.note_at("num_shards", what, "tracemill: {cores: …} sets their number");
     }
+    shards
 }
 
 /// The top level: names are needed, and each stands once.

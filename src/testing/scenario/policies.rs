@@ -54,6 +54,7 @@ pub(super) fn options(random: &mut Random) -> Options {
         trace_bytes_max: if random.chance(0.2) { 100 + random.below(4_000) } else { 0 },
         sampled_cache,
         non_sampled_cache,
+        num_shards: 1,
         policies: (0..count).map(|n| policy(random, n, Place::Top, ingest)).collect(),
         gates: Gates {
             record_policy: random.chance(0.2),
