@@ -18,10 +18,11 @@ use bytes::Bytes;
 
 use super::Fed;
 use super::flow::Window;
-use super::frame::{self, ACK, CANCEL, CONTINUATION, DATA, END_STREAM, FLOW_CONTROL_ERROR};
-use super::frame::{FRAME_BYTES_DEFAULT, FRAME_SIZE_ERROR, Frame, GOAWAY, HEADERS, NO_ERROR};
-use super::frame::{PING, PREFACE, PRIORITY_FRAME, PROTOCOL_ERROR, PUSH_PROMISE, RST_STREAM};
-use super::frame::{SETTINGS, Violation, WINDOW_UPDATE, violation};
+use super::frame::{self, ACK, CANCEL, CONTINUATION, DATA, END_STREAM};
+use super::frame::{FLOW_CONTROL_ERROR, FRAME_BYTES_DEFAULT, FRAME_SIZE_ERROR, Frame, GOAWAY};
+use super::frame::{HEADERS, NO_ERROR};
+use super::frame::{PING, PREFACE, PRIORITY_FRAME, PROTOCOL_ERROR, PUSH_PROMISE};
+use super::frame::{RST_STREAM, SETTINGS, Violation, WINDOW_UPDATE, violation};
 use super::gather::Gather;
 use super::head::Head;
 use super::settings::{self, Announced, Peer, WINDOW_DEFAULT};
@@ -153,6 +154,12 @@ impl<C: Call> Client<C> {
     /// Calls that are not over.
     pub(crate) fn open(&self) -> usize {
         self.streams.len()
+    }
+
+    /// Whether no more calls may be started here, ever: the peer has asked for none, or there are
+    /// no numbers left. Those under way go on.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.left.is_some() || !self.streams.has_next()
     }
 
     /// What the peer said, if it has asked for no more calls.
@@ -405,6 +412,7 @@ impl<C: Call> Client<C> {
     }
 
     /// The peer asks for no more calls; it never took those above the number that it names.
+    /// A peer that leaves with grace names the highest number there is, and the real one later.
     fn goaway(&mut self, frame: &Frame<'_>) -> Result<(), Violation> {
         if frame.stream != 0 {
             return violation(PROTOCOL_ERROR, "GOAWAY on a stream");

@@ -115,6 +115,6 @@ pub fn lane(lane: &Lane) -> LaneSnapshot {
         held_bytes: queue.held_bytes(),
         queue_size: queue.size_used(),
         calls_in_flight: queue.calls_in_flight(),
-        connections: u32::from(lane.is_up()),
+        connections: u32::try_from(lane.connections()).unwrap_or(u32::MAX),
     }
 }

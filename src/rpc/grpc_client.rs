@@ -129,16 +129,24 @@ impl Connection {
         self.waiting.push_back(call);
     }
 
-    /// Gives a call up: the peer is told to forget it. Its key is never heard of again.
-    pub fn cancel(&mut self, key: u32) {
+    /// Gives a call up: the peer is told to forget it. Its key is never heard of again. False if
+    /// there is no such call here.
+    pub fn cancel(&mut self, key: u32) -> bool {
+        let waits = self.waiting.len();
         self.waiting.retain(|w| w.key != key);
-        self.http2.cancel(|call| call.out.key == key);
+        self.waiting.len() < waits || self.http2.cancel(|call| call.out.key == key).is_some()
     }
 
     /// Whether no call is under way.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.http2.open() == 0 && self.waiting.is_empty()
+    }
+
+    /// Whether it takes no more calls. It finishes those under way, and then it ends.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.http2.is_leaving()
     }
 
     /// When [`Self::poll`] must be called although nothing happened (keepalive).
@@ -199,7 +207,7 @@ impl Connection {
                 Poll::Ready(Ok(true)) => {}
                 Poll::Ready(Ok(false)) => return Err(farewell()),
                 Poll::Ready(Err(e)) => return Err(Some(e.into())),
-                Poll::Pending if http2.farewell().is_some() && http2.open() == 0 => {
+                Poll::Pending if http2.is_leaving() && http2.open() == 0 => {
                     let cause = farewell();
                     http2.leave();
                     return Err(cause);

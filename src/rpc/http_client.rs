@@ -225,10 +225,13 @@ impl Pool {
         self.waiting.push_back(call);
     }
 
-    /// Gives a call up, and its connection. Its key is never heard of again.
-    pub fn cancel(&mut self, key: u32) {
+    /// Gives a call up, and its connection. Its key is never heard of again. False if there is no
+    /// such call here.
+    pub fn cancel(&mut self, key: u32) -> bool {
+        let before = self.waiting.len() + self.lines.len();
         self.waiting.retain(|w| w.key != key);
         self.lines.retain(|line| line.call.as_ref().is_none_or(|call| call.out.key != key));
+        self.waiting.len() + self.lines.len() < before
     }
 
     /// Whether no call is under way.

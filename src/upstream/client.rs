@@ -137,7 +137,8 @@ impl Client {
         }
     }
 
-    pub(super) fn cancel(&mut self, key: u32) {
+    /// Gives a call up; false if there is no such call here.
+    pub(super) fn cancel(&mut self, key: u32) -> bool {
         match self {
             Self::Grpc(connection) => connection.cancel(key),
             Self::Http(pool) => pool.cancel(key),
@@ -148,6 +149,15 @@ impl Client {
         match self {
             Self::Grpc(connection) => connection.is_idle(),
             Self::Http(pool) => pool.is_idle(),
+        }
+    }
+
+    /// Whether it takes no more calls. It finishes those under way, and then it ends.
+    pub(super) fn is_leaving(&self) -> bool {
+        match self {
+            Self::Grpc(connection) => connection.is_leaving(),
+            // Connections come and go within it.
+            Self::Http(_) => false,
         }
     }
 

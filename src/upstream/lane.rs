@@ -1,5 +1,5 @@
 //! One endpoint of one exporter for one signal on one core: the task that moves what the [`Queue`]
-//! says over the connection that the [`Link`] allows.
+//! says over the connection that the [`Link`] allows. What is said on it stands in `lane/talk.rs`.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -17,7 +17,6 @@ use super::queue::{Queue, Setup};
 use super::replies::Replies;
 use crate::net::tls::ClientTls;
 use crate::otlp::{Signal, reply};
-use crate::rpc::grpc_client::Event;
 use crate::rpc::lost::Lost;
 use crate::rpc::{Code, Status};
 use crate::runtime::clock;
@@ -26,6 +25,8 @@ use crate::runtime::gate::Gate;
 use crate::runtime::timer::Alarm;
 use crate::telemetry::Quiet;
 use crate::time::Instant;
+
+mod talk;
 
 /// Longest wait for a connection, a TLS handshake and the HTTP/2 greeting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -107,7 +108,7 @@ impl Lane {
             caller,
             packing,
             wire: Wire::Down,
-            leaving: false,
+            draining: Vec::new(),
             alarm: Alarm::default(),
             turn: 0,
             unreachable: None,
@@ -136,10 +137,10 @@ impl Lane {
         &self.0.target
     }
 
-    /// Whether there is a connection.
+    /// Connections, with those that take no more calls.
     #[must_use]
-    pub fn is_up(&self) -> bool {
-        self.0.link.borrow().is_up()
+    pub fn connections(&self) -> usize {
+        self.0.link.borrow().connections()
     }
 
     /// Wakes the lane's task.
@@ -175,11 +176,11 @@ struct Driver {
     caller: Caller,
     packing: Packing,
     wire: Wire,
-    /// The connection takes no more calls and ends with those in flight.
-    leaving: bool,
+    /// Connections that the peer has left: they take no more calls and end with those in flight.
+    draining: Vec<Client>,
     alarm: Alarm,
     turn: usize,
-    /// Why the last attempt to connect failed.
+    /// Why the last attempt to connect failed, if it did.
     unreachable: Option<Status>,
     quiet: Quiet,
     /// The same for calls that failed and are tried again.
@@ -216,12 +217,11 @@ impl Driver {
     fn deadline(&self) -> Option<Instant> {
         let queue = self.shared.queue.borrow();
         let link = self.shared.link.borrow();
-        let reconnect = link.deadline().filter(|_| !queue.is_empty());
-        let wire = match &self.wire {
-            Wire::Up(connection) => connection.deadline(),
-            _ => None,
-        };
-        [queue.deadline(link.is_up() && !self.leaving), reconnect, wire].into_iter().flatten().min()
+        let reconnect = link.deadline().filter(|_| queue.has_to_send());
+        let current = if let Wire::Up(client) = &self.wire { Some(client) } else { None };
+        let clients = current.into_iter().chain(&self.draining);
+        let due = clients.filter_map(Client::deadline);
+        due.chain(queue.deadline(link.is_up())).chain(reconnect).min()
     }
 
     /// One round over connection and queue; true if something moved, so that another may help.
@@ -235,29 +235,20 @@ impl Driver {
     }
 
     fn exchange(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
-        match &mut self.wire {
+        let moved = match std::mem::replace(&mut self.wire, Wire::Down) {
             Wire::Down => self.open(now),
-            Wire::Opening(opening) => match opening.as_mut().poll(cx) {
-                Poll::Ready(Ok(client)) => {
-                    self.wire = Wire::Up(client);
-                    self.leaving = false;
-                    self.shared.link.borrow_mut().connected(now);
-                    self.shared.queue.borrow_mut().reachable(now);
-                    true
-                }
-                Poll::Ready(Err(e)) => {
-                    self.unreachable(now, &e);
-                    false
-                }
-                Poll::Pending => false,
-            },
-            Wire::Up(_) => self.converse(now, cx),
-        }
+            Wire::Opening(opening) => self.greet(opening, now, cx),
+            Wire::Up(client) => self.converse(client, now, cx),
+        };
+        let drained = self.drain(now, cx);
+        // Last, so that an answer that has just come counts.
+        let expired = self.expire(now);
+        moved || drained || expired
     }
 
     fn open(&mut self, now: Instant) -> bool {
         let mut link = self.shared.link.borrow_mut();
-        if !link.may_connect(now) {
+        if link.backs_off(now) {
             // Fail fast, as gRPC does while a channel backs off.
             let mut queue = self.shared.queue.borrow_mut();
             if queue.keeps_waiting()
@@ -265,9 +256,8 @@ impl Driver {
             {
                 queue.unreachable(now, why, &mut self.replies.borrow_mut());
             }
-            return false;
         }
-        if self.shared.queue.borrow().is_empty() {
+        if !link.may_connect(now) || !self.shared.queue.borrow().has_to_send() {
             return false;
         }
         link.connecting();
@@ -276,8 +266,27 @@ impl Driver {
         true
     }
 
+    fn greet(&mut self, mut opening: Opening, now: Instant, cx: &mut Context<'_>) -> bool {
+        match opening.as_mut().poll(cx) {
+            Poll::Ready(Ok(client)) => {
+                self.wire = Wire::Up(client);
+                self.unreachable = None;
+                self.shared.link.borrow_mut().connected(now);
+                self.shared.queue.borrow_mut().reachable(now);
+                true
+            }
+            Poll::Ready(Err(e)) => {
+                self.unreachable(now, &e);
+                false
+            }
+            Poll::Pending => {
+                self.wire = Wire::Opening(opening);
+                false
+            }
+        }
+    }
+
     fn unreachable(&mut self, now: Instant, e: &Lost) {
-        self.wire = Wire::Down;
         self.shared.link.borrow_mut().failed(now);
         let text = format!("connection error: desc = \"transport: Error while dialing: {e}\"");
         let status = Status::new(Code::Unavailable, text);
@@ -295,75 +304,6 @@ impl Driver {
                 "The endpoint cannot be reached."
             );
         }
-    }
-
-    fn converse(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
-        let Wire::Up(connection) = &mut self.wire else { return false };
-        let mut moved = false;
-        let mut replies = self.replies.borrow_mut();
-        let mut queue = self.shared.queue.borrow_mut();
-        // Offering more calls to a connection that sends them back would never end.
-        while !self.leaving
-            && let Some(departure) = queue.poll(now, &mut replies)
-        {
-            moved = true;
-            match self.packing.pack(departure) {
-                Ok(call) => connection.start(call),
-                Err((key, status)) => queue.done(now, key, Err(status), &mut replies),
-            }
-        }
-        let mut link = self.shared.link.borrow_mut();
-        let mut closed = None;
-        while let Poll::Ready(event) = connection.poll(now, cx) {
-            moved = true;
-            match event {
-                Event::Done { key, result } => {
-                    if !matches!(&result, Err(s) if s.code == Code::Unavailable) {
-                        link.answered();
-                    }
-                    let result = result.map(|reply| self.shared.rejected(&reply));
-                    let failed = result.as_ref().err().filter(|s| s.is_retryable()).cloned();
-                    let lost = queue.stats.lost();
-                    queue.done(now, key, result, &mut replies);
-                    if let Some(status) = failed
-                        && queue.stats.lost() == lost
-                        && let Some(suppressed) = self.retries.admit(now)
-                    {
-                        self.shared.target.tell_retry(&status, suppressed);
-                    }
-                }
-                Event::Unsent(call) => {
-                    self.leaving = true;
-                    queue.unsent(call.key);
-                }
-                Event::Closed(cause) => {
-                    closed = Some(cause);
-                    break;
-                }
-            }
-        }
-        while let Some(key) = queue.expired(now) {
-            connection.cancel(key);
-            moved = true;
-            let late = Status::new(Code::DeadlineExceeded, "context deadline exceeded");
-            queue.done(now, key, Err(late), &mut replies);
-            if link.timed_out() && closed.is_none() {
-                tracing::warn!(endpoint = %self.shared.target.endpoint,
-                    "The connection is replaced: several calls in a row were not answered.");
-                for key in queue.flying_keys() {
-                    let status = Status::new(Code::Unavailable, "the connection was replaced");
-                    queue.done(now, key, Err(status), &mut replies);
-                }
-                closed = Some(None);
-            }
-        }
-        if closed.is_some() || self.leaving && connection.is_idle() {
-            link.lost(now);
-            drop((queue, link, replies));
-            self.wire = Wire::Down;
-            return true;
-        }
-        moved
     }
 
     /// Losses are counted by reason in the metrics; the log says once in a while that they happen.

@@ -14,6 +14,10 @@ const JITTER: f64 = 0.2;
 /// A connection that ends sooner than this, with nothing answered on it, is a failed attempt: a
 /// peer that accepts and closes at once must not be dialled in a circle.
 const PROVEN_AFTER: Duration = Duration::from_secs(1);
+/// Connections that a peer has left and that still have calls under way. At this number no new one
+/// is opened until one of them is done, so that a peer that leaves again and again while its calls
+/// hang does not gather sockets; none is cut off, because its calls would be sent twice.
+const DRAINING_MAX: usize = 4;
 /// Calls in a row without an answer after which a connection is replaced.
 const TIMEOUTS_MAX: u32 = 3;
 
@@ -23,6 +27,10 @@ pub struct Link {
     state: State,
     backoff: Duration,
     timeouts: u32,
+    /// Connections that take no more calls and finish those that they have.
+    draining: usize,
+    /// The last connection that was left had not proven itself, and nothing was answered since.
+    hasty: bool,
     jitter: Jitter,
     /// Connections made.
     pub connects: u64,
@@ -45,6 +53,8 @@ impl Link {
             state: State::Down { next: Instant(0) },
             backoff: BACKOFF_MIN,
             timeouts: 0,
+            draining: 0,
+            hasty: false,
             jitter: Jitter::new(seed),
             connects: 0,
             failures: 0,
@@ -54,19 +64,34 @@ impl Link {
     /// Whether to start an attempt now.
     #[must_use]
     pub fn may_connect(&self, now: Instant) -> bool {
-        matches!(self.state, State::Down { next } if now >= next)
+        self.deadline().is_some_and(|next| now >= next)
     }
 
-    /// Whether there is a connection.
+    /// Whether the next attempt waits because the last one failed.
+    #[must_use]
+    pub fn backs_off(&self, now: Instant) -> bool {
+        matches!(self.state, State::Down { next } if now < next)
+    }
+
+    /// Whether there is a connection that takes calls.
     #[must_use]
     pub fn is_up(&self) -> bool {
         matches!(self.state, State::Up { .. })
     }
 
-    /// When [`Self::may_connect`] turns true.
+    /// Connections, with those that take no more calls.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.draining + usize::from(self.is_up())
+    }
+
+    /// When [`Self::may_connect`] turns true, if nothing else happens.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        if let State::Down { next } = self.state { Some(next) } else { None }
+        match self.state {
+            State::Down { next } if self.draining < DRAINING_MAX => Some(next),
+            _ => None,
+        }
     }
 
     /// An attempt is under way.
@@ -91,12 +116,31 @@ impl Link {
 
     /// A connection has ended. If it worked, the first new attempt comes at once.
     pub fn lost(&mut self, now: Instant) {
-        match self.state {
-            State::Up { since, answered } if !answered && now < since + PROVEN_AFTER => {
-                self.failed(now);
-            }
-            _ => self.state = State::Down { next: now },
+        match self.is_unproven(now) {
+            true => self.failed(now),
+            false => self.state = State::Down { next: now },
         }
+    }
+
+    /// The peer takes no more calls on the connection, which finishes those that it has. The next
+    /// one does not wait, unless this is how connections to this peer begin.
+    pub fn left(&mut self, now: Instant) {
+        self.draining += 1;
+        let is_hasty = self.is_unproven(now);
+        let was_hasty = std::mem::replace(&mut self.hasty, is_hasty);
+        match was_hasty && is_hasty {
+            true => self.failed(now),
+            false => self.state = State::Down { next: now },
+        }
+    }
+
+    fn is_unproven(&self, now: Instant) -> bool {
+        matches!(self.state, State::Up { since, answered: false } if now < since + PROVEN_AFTER)
+    }
+
+    /// A connection that was left has ended.
+    pub fn drained(&mut self) {
+        self.draining -= 1;
     }
 
     /// An answer came, so the endpoint is well.
@@ -104,8 +148,15 @@ impl Link {
         if let State::Up { answered, .. } = &mut self.state {
             *answered = true;
         }
-        self.backoff = BACKOFF_MIN;
         self.timeouts = 0;
+        self.answered_late();
+    }
+
+    /// An answer came on a connection that was left. That says nothing of the one in use, but the
+    /// endpoint is well.
+    pub fn answered_late(&mut self) {
+        self.backoff = BACKOFF_MIN;
+        self.hasty = false;
     }
 
     /// A call got no answer; true if the connection should be replaced.
@@ -151,6 +202,57 @@ mod tests {
         assert!(!link.timed_out() && !link.timed_out());
         link.answered();
         assert!(!link.timed_out() && !link.timed_out() && link.timed_out());
+    }
+
+    #[test]
+    fn a_connection_that_was_left_makes_way_for_the_next_up_to_a_bound() {
+        let mut link = Link::new(7);
+        let now = Instant(0);
+        for n in 0..DRAINING_MAX {
+            assert!(link.may_connect(now), "{n} are left");
+            link.connecting();
+            link.connected(now);
+            assert_eq!(link.connections(), n + 1);
+            link.left(now);
+            link.answered_late();
+            assert!(!link.is_up() && !link.backs_off(now));
+        }
+        assert_eq!((link.may_connect(now), link.deadline()), (false, None));
+        link.drained();
+        assert!(link.may_connect(now), "as soon as one of them has ended");
+        link.connecting();
+        link.connected(now);
+        link.lost(now + Duration::from_millis(1));
+        assert!(link.backs_off(now + Duration::from_millis(1)), "nothing was under way on it");
+    }
+
+    #[test]
+    fn a_peer_that_leaves_every_connection_at_once_is_not_dialled_in_a_circle() {
+        let mut link = Link::new(7);
+        let mut now = Instant(0);
+        let mut waits = Vec::new();
+        for _ in 0..20 {
+            link.connecting();
+            link.connected(now);
+            now = now + Duration::from_millis(1);
+            link.left(now);
+            // What was under way fails a moment later.
+            link.drained();
+            let next = link.deadline().expect("down");
+            waits.push(next.since(now));
+            now = next;
+        }
+        assert_eq!(waits[0], Duration::ZERO, "once is nothing");
+        assert!(waits[1..].iter().all(|wait| *wait >= BACKOFF_MIN.mul_f64(1.0 - JITTER)));
+        assert!(now > Instant(0) + BACKOFF_MAX * 5, "the waits grew");
+        // One that takes a call for each connection and answers it is in order.
+        for _ in 0..20 {
+            link.connected(now);
+            link.answered_late();
+            link.left(now);
+            link.drained();
+            assert!(link.may_connect(now));
+        }
     }
 
     #[test]

@@ -453,6 +453,12 @@ impl Queue {
         self.batches().next().is_none()
     }
 
+    /// Whether something is held that is not in flight.
+    #[must_use]
+    pub fn has_to_send(&self) -> bool {
+        self.open.is_some() || !self.ready.is_empty() || !self.waiting.is_empty()
+    }
+
     /// Calls in flight, by key.
     #[must_use]
     pub fn flying_keys(&self) -> Vec<u32> {

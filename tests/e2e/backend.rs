@@ -27,6 +27,8 @@ pub(crate) enum Behaviour {
     Delay(Duration),
     /// Does nothing until it behaves otherwise.
     Hold,
+    /// The same with the first call it ever got; takes all others.
+    HoldFirst,
     /// Refuses it, as the status says.
     Refuse(Status),
     /// Refuses calls with a span of this trace, takes all others.
@@ -250,7 +252,7 @@ impl Backend {
             seen.calls.len() - 1
         };
         let verdict = tokio::select! {
-            verdict = self.decide(&spans) => Some(verdict),
+            verdict = self.decide(&spans, at) => Some(verdict),
             // The caller has given up.
             _ = std::future::poll_fn(|cx| respond.poll_reset(cx)) => None,
         };
@@ -266,7 +268,7 @@ impl Backend {
     }
 
     /// Items rejected, or the refusal.
-    async fn decide(&self, spans: &[SpanKey]) -> Result<u8, Status> {
+    async fn decide(&self, spans: &[SpanKey], at: usize) -> Result<u8, Status> {
         let mut changes = self.0.behaviour.subscribe();
         loop {
             let behaviour = changes.borrow_and_update().clone();
@@ -282,7 +284,8 @@ impl Backend {
                     tokio::time::sleep(time).await;
                     return Ok(0);
                 }
-                Behaviour::Hold => changes.changed().await.unwrap(),
+                Behaviour::HoldFirst if at > 0 => return Ok(0),
+                Behaviour::Hold | Behaviour::HoldFirst => changes.changed().await.unwrap(),
             }
         }
     }

@@ -94,6 +94,34 @@ fn a_backend_that_says_goaway_loses_nothing() {
 }
 
 #[test]
+fn a_call_that_hangs_on_a_connection_that_ends_holds_up_no_other() {
+    run(async {
+        let world = World::start(Setup { backends: 1, ..Setup::default() }).await;
+        let (client, backend) = (world.client().await, &world.backends[0]);
+        backend.behave(Behaviour::HoldFirst);
+        let hung = world.send_ok(&client, world.for_each(1));
+        let rest = async {
+            until("a call hangs", || backend.calls().len() == 1).await;
+            backend.leave();
+            // Some may leave before it is known; the timeout of the one that hangs is a minute.
+            while backend.connections() == 1 {
+                let before = backend.taken();
+                world.send_ok(&client, world.for_each(1)).await;
+                assert_eq!(backend.taken(), before + 2, "it is there when OK is said");
+            }
+            let metrics = world.router.scrape().await;
+            let connections = metrics.sum("tracemill_exporter_connections", &[]);
+            assert_eq!(connections, 2, "one that takes calls, one that ends");
+            // It is answered where it was sent.
+            backend.behave(Behaviour::Ok);
+        };
+        tokio::join!(hung, rest);
+        world.judge_lossless().await;
+        assert_eq!(backend.calls().len(), world.answers(), "nothing was sent twice");
+    });
+}
+
+#[test]
 fn what_a_backend_rejects_in_part_is_counted_and_not_sent_again() {
     run(async {
         let world = World::start(Setup { backends: 1, ..Setup::default() }).await;

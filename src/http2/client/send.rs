@@ -36,7 +36,7 @@ impl<C: Call> Client<C> {
             false => STREAMS_UNSETTLED,
         };
         match () {
-            () if self.left.is_some() || !self.streams.has_next() => Room::Never,
+            () if self.is_leaving() => Room::Never,
             () if self.streams.len() < max => Room::Now,
             () => Room::Later,
         }

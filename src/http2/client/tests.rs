@@ -637,3 +637,25 @@ fn a_peer_that_leaves_finishes_what_it_took() {
     client.leave();
     assert_eq!(written(&mut client), [(GOAWAY, 0, 0, vec![0; 8])]);
 }
+
+#[test]
+fn who_leaves_with_grace_names_the_last_call_later() {
+    let mut client = busy();
+    assert!(!client.is_leaving());
+    feed(&mut client, &[goaway(0x7fff_ffff, NO_ERROR), frame(PING, 0, 0, b"are you?")].concat())
+        .unwrap();
+    assert!(client.is_leaving());
+    // By the answer the peer knows that no more calls will come.
+    assert_eq!(outline(&mut client), [(PING, 0, 0)]);
+    // What it took in between it answers; both numbers may be the same.
+    feed(&mut client, &[goaway(3, NO_ERROR), reply(3), goaway(3, NO_ERROR)].concat()).unwrap();
+    assert_eq!(over(&mut client), [(3, Over::Heard)]);
+    feed(&mut client, &reply(1)).unwrap();
+    assert_eq!((over(&mut client), client.open()), (vec![(1, Over::Heard)], 0));
+    // One that names more than before cannot take back that it has not processed the rest.
+    let mut client = busy();
+    feed(&mut client, &[goaway(1, NO_ERROR), goaway(3, 11)].concat()).unwrap();
+    assert_eq!(over(&mut client), [(3, Over::Unsent)]);
+    feed(&mut client, &[reply(3), reply(1)].concat()).unwrap();
+    assert_eq!(over(&mut client), [(1, Over::Heard)]);
+}

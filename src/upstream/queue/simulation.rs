@@ -57,11 +57,13 @@ enum Weather {
     Cutting,
     /// The connection closes before it takes a call.
     Leaving,
+    /// The connection takes calls, slowly, and then no more.
+    Retiring,
     /// Nobody listens.
     Down,
 }
 
-const WEATHERS: [Weather; 14] = [
+const WEATHERS: [Weather; 16] = [
     Weather::Fine,
     Weather::Fine,
     Weather::Fine,
@@ -74,6 +76,8 @@ const WEATHERS: [Weather; 14] = [
     Weather::Hung,
     Weather::Cutting,
     Weather::Leaving,
+    Weather::Retiring,
+    Weather::Retiring,
     Weather::Down,
     Weather::Down,
 ];
@@ -88,6 +92,11 @@ enum Event {
         key: u32,
         epoch: u32,
         fate: Fate,
+    },
+    /// A connection takes no more calls.
+    Goaway {
+        queue: usize,
+        epoch: u32,
     },
     Dialled {
         queue: usize,
@@ -153,6 +162,8 @@ struct Call {
     key: u32,
     pieces: Vec<usize>,
     delivered: bool,
+    /// Of its connection.
+    epoch: u32,
 }
 
 struct Endpoint {
@@ -160,7 +171,10 @@ struct Endpoint {
     link: Link,
     weather: Weather,
     calls: Vec<Call>,
+    /// Number of the connection that takes calls.
     epoch: u32,
+    /// Those that finish theirs.
+    draining: Vec<u32>,
     limits: Vec<Arc<Limit>>,
     merge: MergeOptions,
     losses: std::collections::BTreeMap<Loss, u64>,
@@ -239,6 +253,7 @@ fn endpoint(draw: &mut Draw, shared: &Arc<Limit>) -> Endpoint {
         weather: Weather::Fine,
         calls: Vec::new(),
         epoch: 0,
+        draining: Vec::new(),
         limits,
         merge,
         losses: Default::default(),
@@ -317,7 +332,7 @@ impl World {
     fn next_time(&self) -> Option<Instant> {
         let events = self.events.peek().map(|Reverse((at, ..))| *at);
         let lanes = self.endpoints.iter().flat_map(|e| {
-            let reconnect = e.link.deadline().filter(|_| !e.queue.is_empty());
+            let reconnect = e.link.deadline().filter(|_| e.queue.has_to_send());
             [e.queue.deadline(e.link.is_up()), reconnect]
         });
         lanes.chain([events, self.replies.deadline()]).flatten().min()
@@ -334,6 +349,7 @@ impl World {
                 }
             }
             Event::Reply { queue, key, epoch, fate } => self.reply(queue, key, epoch, fate),
+            Event::Goaway { queue, epoch } => self.goaway(queue, epoch),
             Event::Dialled { queue } => self.dialled(queue),
             Event::Change { queue } => {
                 if !self.calm {
@@ -355,9 +371,10 @@ impl World {
             Event::Calm => {
                 self.calm = true;
                 for at in 0..self.endpoints.len() {
-                    self.endpoints[at].weather = Weather::Fine;
-                    if self.endpoints[at].link.is_up() {
-                        self.cut(at);
+                    let e = &mut self.endpoints[at];
+                    e.weather = Weather::Fine;
+                    for epoch in [e.epoch].into_iter().chain(e.draining.clone()) {
+                        self.cut(at, epoch);
                     }
                 }
             }
@@ -470,21 +487,20 @@ impl World {
 
     fn lane(&mut self, at: usize) {
         let e = &mut self.endpoints[at];
-        if !e.queue.is_empty() && e.link.may_connect(self.now) {
+        drained(e);
+        assert!(e.link.connections() <= 4, "connections pile up");
+        if e.queue.has_to_send() && e.link.may_connect(self.now) {
             e.link.connecting();
             let when = self.now + self.draw.ms(0, 30);
             self.at(when, Event::Dialled { queue: at });
         }
-        let e = &mut self.endpoints[at];
-        while e.link.is_up()
-            && let Some(key) = e.queue.expired(self.now)
-        {
-            finish_call(e, key, false, &mut self.pieces);
+        while let Some(key) = self.endpoints[at].queue.expired(self.now) {
+            let e = &mut self.endpoints[at];
+            let epoch = finish_call(e, key, false, &mut self.pieces);
             let late = Status::new(Code::DeadlineExceeded, "late");
             e.queue.done(self.now, key, Err(late), &mut self.replies);
-            if e.link.timed_out() {
-                self.cut(at);
-                break;
+            if epoch == e.epoch && e.link.timed_out() {
+                self.cut(at, epoch);
             }
         }
         while self.endpoints[at].link.is_up() {
@@ -492,7 +508,9 @@ impl World {
             let Some(departure) = e.queue.poll(self.now, &mut self.replies) else { break };
             self.depart(at, &departure);
         }
-        self.endpoints[at].queue.watch(self.now, &mut self.replies);
+        let e = &mut self.endpoints[at];
+        drained(e);
+        e.queue.watch(self.now, &mut self.replies);
     }
 
     fn depart(&mut self, at: usize, departure: &Departure) {
@@ -530,6 +548,7 @@ impl World {
         };
         match self.endpoints[at].weather {
             Weather::Slow => after = self.draw.ms(30, 4_000),
+            Weather::Retiring => after = self.draw.ms(30, 4_000),
             Weather::Hung => after = self.draw.ms(4_000, 60_000),
             _ => {}
         }
@@ -539,49 +558,70 @@ impl World {
             assert!(piece.delivered <= 1 + piece.unknown, "{piece:?} is delivered again");
         }
         let epoch = self.endpoints[at].epoch;
-        self.endpoints[at].calls.push(Call { key: departure.key, pieces, delivered });
+        self.endpoints[at].calls.push(Call { key: departure.key, pieces, delivered, epoch });
+        if self.endpoints[at].weather == Weather::Retiring {
+            let when = self.now + self.draw.ms(0, 20);
+            self.at(when, Event::Goaway { queue: at, epoch });
+        }
         let reply = Event::Reply { queue: at, key: departure.key, epoch, fate };
         self.at(self.now + after, reply);
     }
 
     fn reply(&mut self, queue: usize, key: u32, epoch: u32, fate: Fate) {
         let e = &mut self.endpoints[queue];
-        if e.epoch != epoch || !e.calls.iter().any(|c| c.key == key) {
+        if !e.calls.iter().any(|c| c.key == key) {
             return;
         }
         match fate {
             Fate::Good { rejected } => {
                 finish_call(e, key, true, &mut self.pieces);
-                e.link.answered();
+                answered(e, epoch);
                 e.queue.done(self.now, key, Ok(rejected), &mut self.replies);
             }
             Fate::Bad { code, retry_ms } => {
                 finish_call(e, key, false, &mut self.pieces);
-                e.link.answered();
+                answered(e, epoch);
                 let retry_after = retry_ms.map(Duration::from_millis);
                 let status = Status { retry_after, ..Status::new(code, "no") };
                 e.queue.done(self.now, key, Err(status), &mut self.replies);
             }
-            Fate::Cut => self.cut(queue),
+            Fate::Cut => self.cut(queue, epoch),
             Fate::Unsent => {
                 finish_call(e, key, false, &mut self.pieces);
                 e.queue.unsent(key);
-                self.cut(queue);
+                self.cut(queue, epoch);
             }
         }
     }
 
-    /// The connection breaks: every call on it has an unknown fate.
-    fn cut(&mut self, at: usize) {
+    /// A connection breaks: every call on it has an unknown fate.
+    fn cut(&mut self, at: usize, epoch: u32) {
         let e = &mut self.endpoints[at];
-        e.epoch += 1;
-        for key in e.queue.flying_keys() {
+        while let Some(key) = e.calls.iter().find(|c| c.epoch == epoch).map(|c| c.key) {
             finish_call(e, key, false, &mut self.pieces);
             let gone = Status::new(Code::Unavailable, "gone");
             e.queue.done(self.now, key, Err(gone), &mut self.replies);
         }
-        assert!(e.calls.is_empty() && e.queue.calls_in_flight() == 0);
-        e.link.lost(self.now);
+        assert_eq!(e.calls.len(), e.queue.calls_in_flight());
+        if e.epoch == epoch && e.link.is_up() {
+            e.epoch += 1;
+            e.link.lost(self.now);
+        }
+    }
+
+    /// A connection takes no more calls, and ends at once if it has none.
+    fn goaway(&mut self, at: usize, epoch: u32) {
+        let e = &mut self.endpoints[at];
+        if e.epoch != epoch || !e.link.is_up() {
+            return;
+        }
+        if e.calls.iter().any(|c| c.epoch == epoch) {
+            e.draining.push(epoch);
+            e.epoch += 1;
+            e.link.left(self.now);
+        } else {
+            self.cut(at, epoch);
+        }
     }
 
     fn dialled(&mut self, queue: usize) {
@@ -725,7 +765,24 @@ fn parse(mut message: &[u8]) -> impl Iterator<Item = usize> {
     })
 }
 
-fn finish_call(e: &mut Endpoint, key: u32, good: bool, pieces: &mut [Piece]) {
+fn answered(e: &mut Endpoint, epoch: u32) {
+    if epoch == e.epoch { e.link.answered() } else { e.link.answered_late() }
+}
+
+/// Connections that have finished their calls end.
+fn drained(e: &mut Endpoint) {
+    let Endpoint { draining, calls, link, .. } = e;
+    draining.retain(|epoch| {
+        let has_calls = calls.iter().any(|c| c.epoch == *epoch);
+        if !has_calls {
+            link.drained();
+        }
+        has_calls
+    });
+}
+
+/// The number of its connection.
+fn finish_call(e: &mut Endpoint, key: u32, good: bool, pieces: &mut [Piece]) -> u32 {
     let at = e.calls.iter().position(|c| c.key == key).expect("a call that was made");
     let call = e.calls.swap_remove(at);
     for piece in call.pieces {
@@ -734,6 +791,7 @@ fn finish_call(e: &mut Endpoint, key: u32, good: bool, pieces: &mut [Piece]) {
         piece.acknowledged |= good;
         piece.unknown += u32::from(call.delivered && !good);
     }
+    call.epoch
 }
 
 fn forget_calls(e: &mut Endpoint, pieces: &mut [Piece]) {

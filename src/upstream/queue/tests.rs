@@ -574,6 +574,18 @@ fn a_call_that_never_left_is_not_counted_and_goes_first() {
 }
 
 #[test]
+fn what_is_in_flight_asks_for_no_connection() {
+    let mut rig = soft();
+    assert!(!rig.queue.has_to_send());
+    rig.push(b'a', 10);
+    assert!(rig.queue.has_to_send());
+    let call = rig.leave();
+    assert!(!rig.queue.has_to_send() && !rig.queue.is_empty());
+    rig.fail(&call, Code::Unavailable);
+    assert!(rig.queue.has_to_send(), "also what waits for its retry");
+}
+
+#[test]
 fn what_is_taken_to_be_routed_anew_answers_once_it_has_arrived() {
     let (mut from, mut to) = (soft(), soft());
     let ticket = from.push(b'a', 10);
