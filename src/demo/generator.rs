@@ -323,6 +323,9 @@ async fn converse(core: &Core, target: SocketAddr, number: u64) -> Result<(), St
                 Poll::Ready(Event::Done { key, result }) => {
                     settle(core, &mut flights, key, outcome(result), now);
                 }
+                Poll::Ready(Event::Unprocessed { key, why }) => {
+                    settle(core, &mut flights, key, outcome(Err(why)), now);
+                }
                 Poll::Ready(Event::Unsent(call)) => {
                     let unsent = Err("a call was not sent".into());
                     settle(core, &mut flights, call.key, unsent, now);

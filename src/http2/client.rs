@@ -21,7 +21,7 @@ use super::flow::Window;
 use super::frame::{self, ACK, CANCEL, CONTINUATION, DATA, END_STREAM};
 use super::frame::{FLOW_CONTROL_ERROR, FRAME_BYTES_DEFAULT, FRAME_SIZE_ERROR, Frame, GOAWAY};
 use super::frame::{HEADERS, NO_ERROR};
-use super::frame::{PING, PREFACE, PRIORITY_FRAME, PROTOCOL_ERROR, PUSH_PROMISE};
+use super::frame::{PING, PREFACE, PRIORITY_FRAME, PROTOCOL_ERROR, PUSH_PROMISE, REFUSED_STREAM};
 use super::frame::{RST_STREAM, SETTINGS, Violation, WINDOW_UPDATE, violation};
 use super::gather::Gather;
 use super::head::Head;
@@ -76,8 +76,11 @@ pub(crate) enum Want {
 pub(crate) enum Over {
     /// The reply is whole, or the call wanted no more of it.
     Heard,
-    /// The peer left before it took the call, so that it may be sent again on another connection.
-    Unsent,
+    /// The peer left and says that it has not processed the call, so that sending it again on
+    /// another connection makes no duplicate.
+    LeftBehind,
+    /// The peer reset it and says the same (`REFUSED_STREAM`).
+    Refused,
     /// The peer reset it.
     Reset(u32),
     /// The reply broke a rule, so we reset it.
@@ -349,7 +352,10 @@ impl<C: Call> Client<C> {
         }
         let code = frame.word(0)?;
         if let Some(stream) = self.streams.remove(frame.stream) {
-            self.over.push_back((stream.call, Over::Reset(code)));
+            // Who has begun to answer has processed the call, whatever it says.
+            let refused = code == REFUSED_STREAM && !stream.headed;
+            let how = if refused { Over::Refused } else { Over::Reset(code) };
+            self.over.push_back((stream.call, how));
         }
         Ok(())
     }
@@ -411,7 +417,7 @@ impl<C: Call> Client<C> {
         Ok(())
     }
 
-    /// The peer asks for no more calls; it never took those above the number that it names.
+    /// The peer asks for no more calls; it has not processed those above the number that it names.
     /// A peer that leaves with grace names the highest number there is, and the real one later.
     fn goaway(&mut self, frame: &Frame<'_>) -> Result<(), Violation> {
         if frame.stream != 0 {
@@ -422,7 +428,8 @@ impl<C: Call> Client<C> {
         let words = &words[..words.len().min(FAREWELL_BYTES_MAX)];
         self.left = Some(Farewell { code, words: String::from_utf8_lossy(words).into_owned() });
         while let Some(stream) = self.streams.pop_above(last) {
-            self.over.push_back((stream.call, Over::Unsent));
+            let how = if stream.headed { Over::Reset(REFUSED_STREAM) } else { Over::LeftBehind };
+            self.over.push_back((stream.call, how));
         }
         Ok(())
     }

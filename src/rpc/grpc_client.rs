@@ -77,6 +77,14 @@ pub enum Event {
     },
     /// The connection never took the call, so that it may be sent again on another.
     Unsent(Outgoing),
+    /// The call was sent, and the peer says that it has not processed it: sending it again makes
+    /// no duplicate.
+    Unprocessed {
+        /// As given.
+        key: u32,
+        /// The failure that it is, if it is not sent again.
+        why: Status,
+    },
     /// No more calls; each call in flight has been told.
     Closed(Option<Lost>),
 }
@@ -221,15 +229,10 @@ impl Connection {
     /// Tells which calls are over.
     fn hear(&mut self) {
         while let Some((call, over)) = self.http2.next_over() {
-            self.events.push_back(match call.outcome(over) {
-                Ok((key, result)) => {
-                    if let Some(pinger) = &mut self.keepalive {
-                        pinger.heard = true;
-                    }
-                    Event::Done { key, result }
-                }
-                Err(out) => Event::Unsent(out),
-            });
+            if let Some(pinger) = &mut self.keepalive {
+                pinger.heard = true;
+            }
+            self.events.push_back(call.outcome(over));
         }
     }
 

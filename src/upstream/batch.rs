@@ -38,6 +38,8 @@ pub struct Batch {
     pub first_attempt: Option<Instant>,
     /// Last wait before a retry.
     pub interval: std::time::Duration,
+    /// It was sent again at once because the endpoint had not processed it.
+    pub resent: bool,
     /// What its bytes are charged to.
     pub charge: Option<Charge>,
     /// What is kept of the headers of its requests: the same for all parts.
@@ -67,6 +69,7 @@ impl Batch {
             since: now,
             first_attempt: None,
             interval: std::time::Duration::ZERO,
+            resent: false,
             charge: None,
             metadata: None,
             waited_for: false,
@@ -155,6 +158,7 @@ impl Batch {
         }
         copy.first_attempt = self.first_attempt;
         copy.interval = self.interval;
+        copy.resent = self.resent;
         copy.metadata.clone_from(&self.metadata);
         copy
     }

@@ -6,7 +6,8 @@
 //! outcome of calls are arguments, bytes go nowhere from here.
 //!
 //! The owner calls, as time and the connection have it: [`Queue::poll`] until it says nothing
-//! more, [`Queue::done`] or [`Queue::unsent`] for each call, [`Queue::expired`],
+//! more, [`Queue::done`], [`Queue::unprocessed`] or [`Queue::unsent`] for each call,
+//! [`Queue::expired`],
 //! [`Queue::unreachable`] when an attempt to connect fails, and [`Queue::watch`] at each wake-up.
 //! What becomes of calls that fail stands in `queue/failure.rs`.
 
@@ -353,6 +354,26 @@ impl Queue {
             }
         }
         self.check();
+    }
+
+    /// The endpoint says that it has not processed a call, so that sending it again makes no
+    /// duplicate. As in gRPC, that costs nothing once: the call goes again at once and counts as
+    /// never made, and the endpoint is not blamed. From then on it is a failure like any other, so
+    /// that one that processes nothing is not asked in a circle. True if it goes at once.
+    pub fn unprocessed(
+        &mut self,
+        now: Instant,
+        key: u32,
+        why: Status,
+        replies: &mut Replies,
+    ) -> bool {
+        let Some(flight) = self.flying.iter_mut().find(|f| f.key == key) else { return false };
+        let is_first = !std::mem::replace(&mut flight.batch.resent, true);
+        match is_first {
+            true => self.unsent(key),
+            false => self.done(now, key, Err(why), replies),
+        }
+        is_first
     }
 
     /// A call that never left: it goes first the next time.

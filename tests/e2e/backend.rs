@@ -29,6 +29,10 @@ pub(crate) enum Behaviour {
     Hold,
     /// The same with the first call it ever got; takes all others.
     HoldFirst,
+    /// Says that it did nothing with it (`REFUSED_STREAM`).
+    Disown,
+    /// The same once, and then takes what comes.
+    DisownOnce,
     /// Refuses it, as the status says.
     Refuse(Status),
     /// Refuses calls with a span of this trace, takes all others.
@@ -257,7 +261,10 @@ impl Backend {
             _ = std::future::poll_fn(|cx| respond.poll_reset(cx)) => None,
         };
         if let Some(verdict) = verdict {
-            let fate = if verdict.is_ok() { Fate::Taken } else { Fate::Refused };
+            let fate = match &verdict {
+                Verdict::Taken(_) => Fate::Taken,
+                Verdict::Refused(_) | Verdict::Disowned => Fate::Refused,
+            };
             // No await from here on: what is written down is what is answered.
             if reply(&mut respond, verdict).is_ok() {
                 self.seen().calls[at].fate = fate;
@@ -267,28 +274,41 @@ impl Backend {
         seen.at_once = seen.at_once.saturating_sub(1);
     }
 
-    /// Items rejected, or the refusal.
-    async fn decide(&self, spans: &[SpanKey], at: usize) -> Result<u8, Status> {
+    async fn decide(&self, spans: &[SpanKey], at: usize) -> Verdict {
         let mut changes = self.0.behaviour.subscribe();
         loop {
             let behaviour = changes.borrow_and_update().clone();
             match behaviour {
-                Behaviour::Ok => return Ok(0),
-                Behaviour::Partial(items) => return Ok(items),
-                Behaviour::Refuse(status) => return Err(status),
+                Behaviour::Ok => return Verdict::Taken(0),
+                Behaviour::Partial(items) => return Verdict::Taken(items),
+                Behaviour::Refuse(status) => return Verdict::Refused(status),
                 Behaviour::Poison(trace, status) => {
                     let poisoned = spans.iter().any(|s| s.trace == trace);
-                    return if poisoned { Err(status) } else { Ok(0) };
+                    return if poisoned { Verdict::Refused(status) } else { Verdict::Taken(0) };
                 }
                 Behaviour::Delay(time) => {
                     tokio::time::sleep(time).await;
-                    return Ok(0);
+                    return Verdict::Taken(0);
                 }
-                Behaviour::HoldFirst if at > 0 => return Ok(0),
+                Behaviour::HoldFirst if at > 0 => return Verdict::Taken(0),
                 Behaviour::Hold | Behaviour::HoldFirst => changes.changed().await.unwrap(),
+                Behaviour::Disown => return Verdict::Disowned,
+                Behaviour::DisownOnce => {
+                    self.behave(Behaviour::Ok);
+                    return Verdict::Disowned;
+                }
             }
         }
     }
+}
+
+/// What a backend answers.
+enum Verdict {
+    /// OK, with so many items rejected.
+    Taken(u8),
+    Refused(Status),
+    /// It did nothing with it.
+    Disowned,
 }
 
 fn unpack(encoding: &str, framed: &[u8]) -> Vec<u8> {
@@ -329,13 +349,17 @@ pub(crate) fn keys(message: &[u8]) -> Vec<SpanKey> {
     spans.map(key).collect()
 }
 
-fn reply(respond: &mut SendResponse<Bytes>, verdict: Result<u8, Status>) -> Result<(), h2::Error> {
+fn reply(respond: &mut SendResponse<Bytes>, verdict: Verdict) -> Result<(), h2::Error> {
     let mut response = Response::new(());
     let kind = HeaderValue::from_static("application/grpc");
     response.headers_mut().insert("content-type", kind);
     let rejected = match verdict {
-        Ok(rejected) => rejected,
-        Err(status) => {
+        Verdict::Taken(rejected) => rejected,
+        Verdict::Disowned => {
+            respond.send_reset(h2::Reason::REFUSED_STREAM);
+            return Ok(());
+        }
+        Verdict::Refused(status) => {
             response.headers_mut().extend(status.trailers());
             return respond.send_response(response, true).map(drop);
         }

@@ -121,6 +121,41 @@ fn a_call_that_hangs_on_a_connection_that_ends_holds_up_no_other() {
     });
 }
 
+/// So long that what waits for its retry does not come in a test.
+const RARELY: &str = "{initial_interval: 1h, max_interval: 1h, max_elapsed_time: 10h}";
+
+#[test]
+fn a_call_that_a_backend_has_not_processed_is_sent_again_at_once() {
+    run(async {
+        let world = World::start(Setup { backends: 1, retry: RARELY, ..Setup::default() }).await;
+        let (client, backend) = (world.client().await, &world.backends[0]);
+        for round in 1..=3 {
+            backend.behave(Behaviour::DisownOnce);
+            world.send_ok(&client, world.for_each(1)).await;
+            assert_eq!(backend.calls_of(Fate::Taken), round, "it is there when OK is said");
+        }
+        let metrics = world.judge_lossless().await;
+        assert_eq!((backend.calls_of(Fate::Refused), backend.connections()), (3, 1));
+        assert_eq!(metrics.sum("tracemill_exporter_calls", &[]), 3, "{}", metrics.0);
+        assert!(!world.router.log().contains("Exporting failed"), "{}", world.router.log());
+    });
+}
+
+#[test]
+fn a_backend_that_processes_nothing_is_not_asked_in_a_circle() {
+    run(async {
+        let world = World::start(Setup { backends: 1, retry: RARELY, ..Setup::default() }).await;
+        let (client, backend) = (world.client().await, &world.backends[0]);
+        backend.behave(Behaviour::Disown);
+        world.send_ok(&client, world.for_each(1)).await;
+        assert_eq!(backend.calls().len(), 2, "once more, and then it waits in the queue");
+        backend.behave(Behaviour::Ok);
+        world.send_ok(&client, world.for_each(1)).await;
+        world.judge_lossless().await;
+        assert_eq!(backend.calls().len(), 4, "another one's success brought it forward");
+    });
+}
+
 #[test]
 fn what_a_backend_rejects_in_part_is_counted_and_not_sent_again() {
     run(async {

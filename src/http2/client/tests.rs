@@ -423,8 +423,8 @@ fn what_comes_late_or_means_nothing_is_let_pass() {
 #[test]
 fn a_call_ends_once_by_reset_by_its_reply_or_when_it_has_enough() {
     let mut client = busy();
-    feed(&mut client, &[reset(3, 7), reset(3, 7), trailers(3)].concat()).unwrap();
-    assert_eq!(over(&mut client), [(3, Over::Reset(7))]);
+    feed(&mut client, &[reset(3, 8), reset(3, 8), trailers(3)].concat()).unwrap();
+    assert_eq!(over(&mut client), [(3, Over::Reset(8))]);
     assert_eq!(written(&mut client), []);
     // Enough after so much; ended by then; what the peer is told.
     let ended = frame(HEADERS, END_HEADERS | END_STREAM, 5, OK);
@@ -625,7 +625,7 @@ fn a_peer_that_leaves_finishes_what_it_took() {
     feed(&mut client, &goaway(0x7fff_ffff, NO_ERROR)).unwrap();
     assert_eq!((client.room(), client.open()), (Room::Never, 3));
     feed(&mut client, &goaway(1, 11)).unwrap();
-    assert_eq!(over(&mut client), [(5, Over::Unsent), (3, Over::Unsent)]);
+    assert_eq!(over(&mut client), [(5, Over::LeftBehind), (3, Over::LeftBehind)]);
     let farewell = client.farewell().unwrap();
     assert_eq!((farewell.code, &*farewell.words), (11, "bye"));
     assert_eq!(outline(&mut client), [(HEADERS, 5, 0)], "its body is not sent any more");
@@ -655,7 +655,25 @@ fn who_leaves_with_grace_names_the_last_call_later() {
     // One that names more than before cannot take back that it has not processed the rest.
     let mut client = busy();
     feed(&mut client, &[goaway(1, NO_ERROR), goaway(3, 11)].concat()).unwrap();
-    assert_eq!(over(&mut client), [(3, Over::Unsent)]);
+    assert_eq!(over(&mut client), [(3, Over::LeftBehind)]);
     feed(&mut client, &[reply(3), reply(1)].concat()).unwrap();
     assert_eq!(over(&mut client), [(1, Over::Heard)]);
+}
+
+#[test]
+fn what_the_peer_has_not_processed_is_told_from_what_it_gave_up() {
+    for (what, bytes, how) in [
+        ("refused", reset(3, REFUSED_STREAM), Over::Refused),
+        ("given up", reset(3, CANCEL), Over::Reset(CANCEL)),
+        ("left behind", goaway(1, NO_ERROR), Over::LeftBehind),
+        ("taken", [goaway(3, NO_ERROR), reset(3, 2)].concat(), Over::Reset(2)),
+        // It has begun to answer, so it has processed the call, whatever it says.
+        ("a lie", [head(3), reset(3, REFUSED_STREAM)].concat(), Over::Reset(REFUSED_STREAM)),
+        ("another", [head(3), goaway(1, 0)].concat(), Over::Reset(REFUSED_STREAM)),
+    ] {
+        let mut client = busy();
+        feed(&mut client, &bytes).unwrap();
+        assert_eq!(over(&mut client), [(3, how)], "{what}");
+        assert_eq!(written(&mut client), [], "{what}");
+    }
 }

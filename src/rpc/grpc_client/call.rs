@@ -4,9 +4,9 @@
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::Outgoing;
+use super::{Event, Outgoing};
 use crate::http2::client::{self, Over, Want};
-use crate::http2::frame::code_name;
+use crate::http2::frame::{REFUSED_STREAM, code_name};
 use crate::http2::head::Head;
 use crate::rpc::codec::Codec;
 use crate::rpc::frame::{self, PREFIX_BYTES, Prefix};
@@ -30,22 +30,23 @@ impl Call {
         Self { out, codec: Codec::None, bytes: Vec::new(), result: None }
     }
 
-    /// What has become of it; `Err` if the peer never took it.
-    pub(super) fn outcome(self, over: Over) -> Result<(u32, Result<Bytes, Status>), Outgoing> {
+    /// What has become of it.
+    pub(super) fn outcome(self, over: Over) -> Event {
+        let key = self.out.key;
         let result = match over {
             Over::Heard => self.result.unwrap_or_else(|| Err(missing())),
-            Over::Unsent => return Err(self.out),
-            Over::Reset(code) => {
-                let name = code_name(code);
-                let text = format!("stream terminated by RST_STREAM with error code: {name}");
-                Err(Status::new(Code::of_reset(code), text))
+            Over::LeftBehind => {
+                let text = "the stream is rejected because server is draining the connection";
+                return Event::Unprocessed { key, why: Status::new(Code::Unavailable, text) };
             }
+            Over::Refused => return Event::Unprocessed { key, why: reset(REFUSED_STREAM) },
+            Over::Reset(code) => Err(reset(code)),
             Over::Broken(code) => {
                 let text = format!("the reply breaks HTTP/2: {}", code_name(code));
                 Err(Status::new(Code::of_reset(code), text))
             }
         };
-        Ok((self.out.key, result))
+        Event::Done { key, result }
     }
 
     /// The outcome if the head is enough to know it.
@@ -89,6 +90,11 @@ impl Call {
             }
         }
     }
+}
+
+fn reset(code: u32) -> Status {
+    let text = format!("stream terminated by RST_STREAM with error code: {}", code_name(code));
+    Status::new(Code::of_reset(code), text)
 }
 
 fn missing() -> Status {
@@ -141,10 +147,10 @@ mod tests {
 
     /// Code and text of the outcome; code 0 with the reply.
     fn told(call: Call, over: Over) -> (u8, String) {
-        match call.outcome(over).expect("it was sent") {
-            (7, Ok(reply)) => (0, String::from_utf8_lossy(&reply).into_owned()),
-            (7, Err(status)) => (status.code as u8, status.message.into_owned()),
-            (key, _) => panic!("key {key}"),
+        let Event::Done { key: 7, result } = call.outcome(over) else { panic!("{over:?}") };
+        match result {
+            Ok(reply) => (0, String::from_utf8_lossy(&reply).into_owned()),
+            Err(status) => (status.code as u8, status.message.into_owned()),
         }
     }
 
@@ -244,6 +250,18 @@ mod tests {
         }
         let text = told(call(), Over::Reset(7)).1;
         assert_eq!(text, "stream terminated by RST_STREAM with error code: REFUSED_STREAM");
-        assert!(call().outcome(Over::Unsent).is_err());
+    }
+
+    #[test]
+    fn what_was_not_processed_is_told_as_that_and_would_be_unavailable() {
+        for (over, text) in [
+            (Over::Refused, "stream terminated by RST_STREAM with error code: REFUSED_STREAM"),
+            (Over::LeftBehind, "the stream is rejected because server is draining the connection"),
+        ] {
+            let Event::Unprocessed { key: 7, why } = call().outcome(over) else {
+                panic!("{over:?}")
+            };
+            assert_eq!((why.code, &*why.message), (Code::Unavailable, text));
+        }
     }
 }

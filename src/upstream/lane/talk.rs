@@ -123,6 +123,7 @@ impl Driver {
                     }
                     self.done(now, key, result);
                 }
+                Event::Unprocessed { key, why } => self.unprocessed(now, key, why),
                 Event::Unsent(call) => self.shared.queue.borrow_mut().unsent(call.key),
                 Event::Closed(_) => {
                     heard = Heard::End;
@@ -148,10 +149,25 @@ impl Driver {
         queue.done(now, key, result, &mut self.replies.borrow_mut());
         let is_kept = queue.stats.lost() == lost;
         drop(queue);
-        if let Some(status) = failed.filter(|_| is_kept)
-            && let Some(suppressed) = self.retries.admit(now)
-        {
-            self.shared.target.tell_retry(&status, suppressed);
+        if let Some(status) = failed.filter(|_| is_kept) {
+            self.tell_retry(now, &status);
+        }
+    }
+
+    fn unprocessed(&mut self, now: Instant, key: u32, why: Status) {
+        let mut queue = self.shared.queue.borrow_mut();
+        let lost = queue.stats.lost();
+        let goes_at_once = queue.unprocessed(now, key, why.clone(), &mut self.replies.borrow_mut());
+        let is_kept = queue.stats.lost() == lost;
+        drop(queue);
+        if !goes_at_once && is_kept {
+            self.tell_retry(now, &why);
+        }
+    }
+
+    fn tell_retry(&mut self, now: Instant, status: &Status) {
+        if let Some(suppressed) = self.retries.admit(now) {
+            self.shared.target.tell_retry(status, suppressed);
         }
     }
 

@@ -57,13 +57,15 @@ enum Weather {
     Cutting,
     /// The connection closes before it takes a call.
     Leaving,
-    /// The connection takes calls, slowly, and then no more.
+    /// No call is processed, and the caller is told so.
+    Disowning,
+    /// The connection takes some calls, slowly, and disowns the others; then it takes no more.
     Retiring,
     /// Nobody listens.
     Down,
 }
 
-const WEATHERS: [Weather; 16] = [
+const WEATHERS: [Weather; 17] = [
     Weather::Fine,
     Weather::Fine,
     Weather::Fine,
@@ -76,6 +78,7 @@ const WEATHERS: [Weather; 16] = [
     Weather::Hung,
     Weather::Cutting,
     Weather::Leaving,
+    Weather::Disowning,
     Weather::Retiring,
     Weather::Retiring,
     Weather::Down,
@@ -119,6 +122,7 @@ enum Fate {
     Bad { code: Code, retry_ms: Option<u64> },
     Cut,
     Unsent,
+    Unprocessed,
 }
 
 #[derive(Default)]
@@ -540,6 +544,8 @@ impl World {
             }
             Weather::Refusing(code, false) => (bad(code), false),
             Weather::Leaving => (Fate::Unsent, false),
+            Weather::Disowning => (Fate::Unprocessed, false),
+            Weather::Retiring if self.draw.one_in(3) => (Fate::Unprocessed, false),
             Weather::Hung | Weather::Cutting | Weather::Down => {
                 (Fate::Cut, !poisoned && self.draw.one_in(2))
             }
@@ -548,7 +554,7 @@ impl World {
         };
         match self.endpoints[at].weather {
             Weather::Slow => after = self.draw.ms(30, 4_000),
-            Weather::Retiring => after = self.draw.ms(30, 4_000),
+            Weather::Retiring if fate != Fate::Unprocessed => after = self.draw.ms(30, 4_000),
             Weather::Hung => after = self.draw.ms(4_000, 60_000),
             _ => {}
         }
@@ -590,6 +596,11 @@ impl World {
                 finish_call(e, key, false, &mut self.pieces);
                 e.queue.unsent(key);
                 self.cut(queue, epoch);
+            }
+            Fate::Unprocessed => {
+                finish_call(e, key, false, &mut self.pieces);
+                let why = Status::new(Code::Unavailable, "not processed");
+                e.queue.unprocessed(self.now, key, why, &mut self.replies);
             }
         }
     }

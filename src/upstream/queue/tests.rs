@@ -574,6 +574,51 @@ fn a_call_that_never_left_is_not_counted_and_goes_first() {
 }
 
 #[test]
+fn a_call_that_was_not_processed_goes_again_at_once_and_the_second_time_it_failed() {
+    let refused = || Status::new(Code::Unavailable, "REFUSED_STREAM");
+    let mut rig = soft();
+    let ticket = rig.push(b'a', 10);
+    let call = rig.leave();
+    assert!(rig.queue.unprocessed(rig.now, call.key, refused(), &mut rig.replies));
+    let stats = &rig.queue.stats;
+    assert_eq!((stats.calls, stats.parts, stats.calls_failed), (0, 0, 0), "as if never made");
+    assert!(!rig.queue.in_trouble() && rig.answer(ticket).is_none());
+    let again = rig.leave();
+    assert_eq!((letters(&again), again.items), ("a".into(), 1));
+    assert!(!rig.queue.unprocessed(rig.now, again.key, refused(), &mut rig.replies));
+    assert_eq!((rig.queue.stats.calls, rig.queue.stats.calls_failed), (1, 1));
+    assert!(rig.queue.in_trouble() && rig.poll().is_none());
+    assert_eq!(rig.answer(ticket), Some(Ok(())), "the queue owns it");
+    assert_eq!(rig.queue.deadline(true), Some(START + SECOND * 5), "the first interval");
+    rig.pass(SECOND * 5);
+    let third = rig.leave();
+    assert!(!rig.queue.unprocessed(rig.now, third.key, refused(), &mut rig.replies));
+    assert_eq!(rig.queue.deadline(true), Some(rig.now + ms(7_500)), "and the second one");
+    assert!(!rig.queue.unprocessed(rig.now, third.key, refused(), &mut rig.replies), "over");
+}
+
+#[test]
+fn what_was_not_processed_goes_again_also_without_retries_and_if_nothing_may_be_owned() {
+    let refused = || Status::new(Code::Unavailable, "REFUSED_STREAM");
+    for hold in [Hold::Soft, Hold::Hard] {
+        let mut rig = rig(&Options { retry: None, ..options() }, hold, 10);
+        let (ticket, other) = (rig.push(b'a', 10), rig.push(b'b', 10));
+        let call = rig.leave();
+        assert!(rig.queue.unprocessed(rig.now, call.key, refused(), &mut rig.replies));
+        let call = rig.leave();
+        rig.fail(&call, Code::InvalidArgument);
+        // Halves have the history of the whole.
+        let half = rig.leave();
+        assert!(!rig.queue.unprocessed(rig.now, half.key, refused(), &mut rig.replies));
+        assert_eq!(rig.answer(ticket), Some(Err(Code::Unavailable)));
+        let half = rig.leave();
+        rig.done(&half, Ok(0));
+        assert_eq!(rig.answer(other), Some(Ok(())));
+        assert_eq!((rig.queue.stats.sent, rig.limit.leased()), (1, 0));
+    }
+}
+
+#[test]
 fn what_is_in_flight_asks_for_no_connection() {
     let mut rig = soft();
     assert!(!rig.queue.has_to_send());

@@ -131,7 +131,7 @@ impl World {
     fn hear(&mut self, client: &mut Machine) {
         while let Some((call, over)) = client.next_over() {
             // Refused, if it was started before the server said how many it takes.
-            if matches!(over, Over::Unsent | Over::Reset(frame::REFUSED_STREAM)) {
+            if matches!(over, Over::LeftBehind | Over::Refused) {
                 self.todo.push((call.name, call.body));
                 continue;
             }
