@@ -18,7 +18,7 @@ use bytes::Bytes;
 
 use super::Fed;
 use super::flow::Window;
-use super::frame::{self, ACK, CANCEL, CONTINUATION, DATA, END_STREAM};
+use super::frame::{self, ACK, CANCEL, CONTINUATION, DATA, END_STREAM, ENHANCE_YOUR_CALM};
 use super::frame::{FLOW_CONTROL_ERROR, FRAME_BYTES_DEFAULT, FRAME_SIZE_ERROR, Frame, GOAWAY};
 use super::frame::{HEADERS, NO_ERROR};
 use super::frame::{PING, PREFACE, PRIORITY_FRAME, PROTOCOL_ERROR, PUSH_PROMISE, REFUSED_STREAM};
@@ -92,6 +92,13 @@ pub(crate) enum Over {
 pub(crate) struct Farewell {
     pub(crate) code: u32,
     pub(crate) words: String,
+}
+
+impl Farewell {
+    /// Whether our PINGs came too often. Servers of gRPC say it in these words (gRFC A8).
+    pub(crate) fn is_of_too_many_pings(&self) -> bool {
+        self.code == ENHANCE_YOUR_CALM && self.words == "too_many_pings"
+    }
 }
 
 /// One connection.

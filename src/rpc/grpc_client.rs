@@ -20,7 +20,7 @@ use super::metadata::Metadata;
 use super::status::{Code, Status};
 use super::way::Way;
 use crate::http2;
-use crate::http2::client::{Client, Options, Room};
+use crate::http2::client::{Client, Farewell, Options, Room};
 use crate::net::{Outbox, Stream};
 use crate::runtime::timer::Timeout;
 use crate::time::Instant;
@@ -155,6 +155,13 @@ impl Connection {
     #[must_use]
     pub fn is_leaving(&self) -> bool {
         self.http2.is_leaving()
+    }
+
+    /// The time between our pings, if the peer has left because it finds that too short.
+    #[must_use]
+    pub fn annoying_interval(&self) -> Option<Duration> {
+        let is_annoyed = self.http2.farewell().is_some_and(Farewell::is_of_too_many_pings);
+        self.keepalive.as_ref().filter(|_| is_annoyed).map(Pinger::time)
     }
 
     /// When [`Self::poll`] must be called although nothing happened (keepalive).

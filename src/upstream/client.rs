@@ -24,6 +24,9 @@ use crate::time::Instant;
 /// `user-agent` unless configured.
 const USER_AGENT: &str = concat!("tracemill/", env!("CARGO_PKG_VERSION"), " (linux)");
 
+/// Shortest time between two pings; shorter ones are taken for this, as in grpc-go.
+const PING_INTERVAL_MIN: Duration = Duration::from_secs(10);
+
 /// What is needed to connect.
 #[derive(Clone, Debug)]
 pub(super) enum Caller {
@@ -60,8 +63,9 @@ impl Caller {
                     &options.headers,
                 )?
                 .with_auth(options.auth.clone());
-                let keepalive =
-                    options.keepalive.map(|k| (k.time, k.timeout, k.permit_without_stream));
+                let keepalive = options
+                    .keepalive
+                    .map(|k| (k.time.max(PING_INTERVAL_MIN), k.timeout, k.permit_without_stream));
                 // As in grpc-go, the certificate must have the name that the authority has.
                 let tls = tls.map(|tls| tls.named(dial::host(&authority)));
                 let endpoint = target.endpoint.clone();
@@ -87,6 +91,14 @@ impl Caller {
         }
     }
 
+    /// The server finds pings in this interval too many: those of connections to come are sent half
+    /// as often, as grpc-go does. The interval from now on, if that is a change.
+    pub(super) fn calm(&mut self, annoying: Duration) -> Option<Duration> {
+        let Self::Grpc { keepalive: Some((time, ..)), .. } = self else { return None };
+        let before = std::mem::replace(time, calmer(*time, annoying));
+        Some(*time).filter(|time| *time > before)
+    }
+
     /// Connects; of several addresses the `turn`-th is tried first.
     pub(super) async fn open(self, turn: usize, timeout: Duration) -> Result<Client, Lost> {
         match self {
@@ -99,6 +111,12 @@ impl Caller {
             }
         }
     }
+}
+
+/// Twice the interval between pings that a server has complained of, or what is in use if that is
+/// longer: another connection may have been told the same.
+fn calmer(time: Duration, annoying: Duration) -> Duration {
+    time.max(annoying.saturating_mul(2))
 }
 
 /// The proxy that the environment has for `endpoint`. As in grpc-go, TLS or not, that of https.
@@ -158,6 +176,14 @@ impl Client {
             Self::Grpc(connection) => connection.is_leaving(),
             // Connections come and go within it.
             Self::Http(_) => false,
+        }
+    }
+
+    /// The time between our pings, if the peer has left because it finds that too short.
+    pub(super) fn annoying_interval(&self) -> Option<Duration> {
+        match self {
+            Self::Grpc(connection) => connection.annoying_interval(),
+            Self::Http(_) => None,
         }
     }
 
@@ -232,5 +258,33 @@ impl Packing {
         let mut packed = Vec::new();
         self.codec.deflate(&message, self.level, &mut packed);
         packed.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::options::Keepalive;
+    use super::*;
+
+    #[test]
+    fn pings_come_half_as_often_after_each_complaint_of_their_number() {
+        const SECOND: Duration = Duration::from_secs(1);
+        let keepalive = Keepalive { time: SECOND, timeout: SECOND, permit_without_stream: true };
+        let target = Target {
+            exporter: "otlp_grpc".into(),
+            endpoint: "127.0.0.1:1".into(),
+            signal: Signal::Traces,
+        };
+        let options = Options { keepalive: Some(keepalive), ..Options::default() };
+        let mut caller = Caller::new(&target, &options, None).unwrap();
+        // The interval of the connection that hears the complaint, and the one from then on. The
+        // first one is the shortest that there is.
+        for (annoying, want) in [(10, Some(20)), (10, None), (20, Some(40)), (10, None)] {
+            assert_eq!(caller.calm(SECOND * annoying), want.map(|n| SECOND * n));
+        }
+        let Caller::Grpc { keepalive, .. } = &caller else { panic!("it is gRPC") };
+        assert_eq!(*keepalive, Some((SECOND * 40, SECOND, true)));
+        let mut silent = Caller::new(&target, &Options::default(), None).unwrap();
+        assert_eq!(silent.calm(SECOND), None);
     }
 }

@@ -639,6 +639,25 @@ fn a_peer_that_leaves_finishes_what_it_took() {
 }
 
 #[test]
+fn who_leaves_for_our_pings_says_so() {
+    let bye = |code: u32, words: &str| {
+        frame(
+            GOAWAY,
+            0,
+            0,
+            &[&[0x7f, 0xff, 0xff, 0xff], &code.to_be_bytes(), words.as_bytes()].concat(),
+        )
+    };
+    for (code, words, want) in
+        [(11, "too_many_pings", true), (11, "too_many_resets", false), (0, "too_many_pings", false)]
+    {
+        let mut client = busy();
+        feed(&mut client, &bye(code, words)).unwrap();
+        assert_eq!(client.farewell().unwrap().is_of_too_many_pings(), want, "{code} {words}");
+    }
+}
+
+#[test]
 fn who_leaves_with_grace_names_the_last_call_later() {
     let mut client = busy();
     assert!(!client.is_leaving());

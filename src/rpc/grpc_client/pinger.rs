@@ -31,6 +31,11 @@ impl Pinger {
         Self { time, timeout, permit_without_stream, heard: false, next: None, sent: None }
     }
 
+    /// Between two pings.
+    pub(super) fn time(&self) -> Duration {
+        self.time
+    }
+
     /// When to look next.
     pub(super) fn deadline(&self, idle: bool) -> Option<Instant> {
         match self.sent {

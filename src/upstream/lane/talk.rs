@@ -3,6 +3,7 @@
 //! one that takes calls: it is judged by its own.
 
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -131,6 +132,9 @@ impl Driver {
                 }
             }
         }
+        if let Some(interval) = client.annoying_interval() {
+            self.calm(interval);
+        }
         // One that has nothing left to do and cannot even say so.
         let is_useless = client.is_leaving() && client.is_idle();
         if is_useless { Heard::End } else { heard }
@@ -182,5 +186,17 @@ impl Driver {
             queue.done(now, key, Err(status), &mut self.replies.borrow_mut());
         }
         self.shared.link.borrow_mut().lost(now);
+    }
+
+    /// The peer has left because of our pings.
+    fn calm(&mut self, annoying: Duration) {
+        if let Some(interval) = self.caller.calm(annoying) {
+            tracing::warn!(
+                otelcol.component.id = %self.shared.target.exporter,
+                endpoint = %self.shared.target.endpoint,
+                ?interval,
+                "The endpoint finds keepalive pings too many. They come half as often from now on."
+            );
+        }
     }
 }
