@@ -91,6 +91,8 @@ pub(crate) struct Server<C> {
     /// Streams opened before the turn, and resets in it.
     turn_first: u32,
     resets_young: u32,
+    /// Calls that run were given up.
+    lost: bool,
     faults: u32,
     /// What is to be sent.
     pub(crate) out: Vec<u8>,
@@ -150,6 +152,7 @@ impl<C> Server<C> {
             peer_leaves: false,
             turn_first: 0,
             resets_young: 0,
+            lost: false,
             faults: 0,
             out,
         }
@@ -169,6 +172,16 @@ impl<C> Server<C> {
     pub(crate) fn is_over(&self) -> bool {
         let leaves = self.peer_leaves || self.leaving == Leaving::Heard;
         leaves && self.streams.len() == 0
+    }
+
+    /// Whether the peer has given up calls that run since this was last asked.
+    pub(crate) fn take_lost(&mut self) -> bool {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// Whether the call of this stream runs and was given up.
+    pub(crate) fn is_lost(&mut self, stream: u32) -> bool {
+        self.streams.get(stream).is_some_and(|s| s.gone)
     }
 
     /// Begins a turn, for the count of rapid resets.
@@ -489,6 +502,7 @@ impl<C> Server<C> {
             }
         }
         self.streams.lose(id, End::Answered);
+        self.lost |= self.is_lost(id);
         Ok(())
     }
 

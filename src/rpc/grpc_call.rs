@@ -40,7 +40,7 @@ pub(super) enum Inbound {
 
 /// A request that is whole.
 pub(super) struct Arrived {
-    stream: u32,
+    pub(super) stream: u32,
     admitted: Admitted,
     prefix: Prefix,
     message: Bytes,

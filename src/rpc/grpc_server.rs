@@ -22,6 +22,7 @@ use super::grpc_call::{self, Answered, Arrived, Desk, Inbound};
 use super::lost::Lost;
 use super::options::{GrpcServerOptions, ServerKeepalive};
 use super::pulse::{Need, Pulse};
+use super::running::Running;
 use super::service::Service;
 use crate::http2::frame::Violation;
 use crate::http2::server as http2;
@@ -154,7 +155,7 @@ impl<S: Service> Connection<S> {
     /// Reads all frames that have come, lets the calls run, sends. Ready when the connection ends.
     fn poll<F: Future<Output = Answered>>(
         &mut self,
-        calls: &mut FuturesUnordered<F>,
+        calls: &mut FuturesUnordered<Running<F>>,
         start: impl Fn(Rc<Server<S>>, Arrived) -> F,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Lost>> {
@@ -164,7 +165,11 @@ impl<S: Service> Connection<S> {
         loop {
             let read = self.read(cx);
             for arrived in self.arrived.drain(..) {
-                calls.push(start(Rc::clone(&self.server), arrived));
+                let stream = arrived.stream;
+                calls.push(Running::new(stream, start(Rc::clone(&self.server), arrived)));
+            }
+            if self.http2.take_lost() {
+                self.give_up(calls);
             }
             if let Poll::Ready(end) = read {
                 return Poll::Ready(end);
@@ -221,7 +226,7 @@ impl<S: Service> Connection<S> {
     /// something to send.
     fn progress<F: Future<Output = Answered>>(
         &mut self,
-        calls: &mut FuturesUnordered<F>,
+        calls: &mut FuturesUnordered<Running<F>>,
         cx: &mut Context<'_>,
     ) -> bool {
         let mut ended = false;
@@ -233,6 +238,15 @@ impl<S: Service> Connection<S> {
             }
         }
         ended
+    }
+
+    /// Ends the calls that the peer has given up.
+    fn give_up<F>(&mut self, calls: &mut FuturesUnordered<Running<F>>) {
+        for call in Pin::new(calls).iter_pin_mut() {
+            if self.http2.is_lost(call.stream()) {
+                call.give_up();
+            }
+        }
     }
 
     /// Gives the kernel what is to be sent.

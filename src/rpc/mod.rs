@@ -19,6 +19,7 @@ pub mod metadata;
 pub mod options;
 pub mod proxy;
 mod pulse;
+mod running;
 pub mod secret;
 pub mod service;
 pub mod status;
