@@ -52,6 +52,8 @@ use snapshot::{Received, Snapshot};
 
 /// Longest time that a request waits for room before it is refused.
 const ROOM_WAIT: Duration = Duration::from_secs(1);
+/// How often who waits longer looks for room: another core can have made it, too.
+const ROOM_LOOK: Duration = Duration::from_millis(100);
 /// How often calls in flight to an endpoint that left are looked at.
 const RECLAIM_TICK: Duration = Duration::from_millis(100);
 /// What a refused client is asked to wait.
@@ -151,6 +153,8 @@ enum Taken {
 enum Lack {
     Memory,
     Queue,
+    /// As [`Self::Queue`], and the request waits as long as its client does.
+    Turn,
     Backend,
     Traces,
 }
@@ -160,7 +164,7 @@ impl Lack {
     const fn text(self) -> &'static str {
         match self {
             Self::Memory => "data refused due to high memory usage",
-            Self::Queue => "sending queue is full",
+            Self::Queue | Self::Turn => "sending queue is full",
             Self::Backend => "the resolver has found no backend",
             Self::Traces => "num_traces is reached and block_on_overflow is set",
         }
@@ -227,13 +231,15 @@ impl Router {
     ) -> Result<(Bytes, u64), Status> {
         let start = clock::now();
         let give_up = start + call.timeout.map_or(ROOM_WAIT, |t| ROOM_WAIT.min(t / 2));
-        let (mut now, mut late) = (start, false);
+        let bound = self.state.borrow().ways[course.way].bound_with(call.timeout);
+        let bound = bound.map(|bound| start + bound);
+        let (mut now, mut late, mut turn) = (start, false, None);
         loop {
             match self.take(now, course, &call, late)? {
                 Taken::Empty => return Ok((Bytes::from_static(reply::FULL_SUCCESS), 0)),
                 Taken::Yes { ticket, items, short, but } => {
-                    let (transport, timeout) = (call.transport, call.timeout);
-                    drop(call);
+                    let transport = call.transport;
+                    drop((call, turn));
                     let owed = Owed {
                         router: self,
                         course,
@@ -245,11 +251,24 @@ impl Router {
                         short,
                         before,
                     };
-                    let bound = self.state.borrow().ways[course.way].bound_with(timeout);
-                    let until = bound.map_or(give_up, |bound| give_up.min(start + bound));
-                    return owed.answer(until, but).await;
+                    let until = bound.map_or(give_up, |bound| give_up.min(bound));
+                    return owed.answer(until, bound, but).await;
                 }
-                Taken::NoRoom { why } if late => {
+                Taken::NoRoom { why: Lack::Turn } if bound.is_none_or(|bound| now < bound) => {
+                    if turn.is_none() {
+                        let charge = self.memory.take(call.message.len() as u64);
+                        turn = charge.map(|charge| (charge, self.site.gate.wait()));
+                    }
+                    let Some((_, seat)) = &mut turn else {
+                        return Err(self.refuse(course.way, course.signal, &call, Lack::Memory));
+                    };
+                    let look = bound.map_or(ROOM_LOOK, |bound| ROOM_LOOK.min(bound.since(now)));
+                    if Timeout::new(look, &mut *seat).await.is_some() {
+                        *seat = self.site.gate.wait();
+                    }
+                    now = clock::now();
+                }
+                Taken::NoRoom { why } if late || why == Lack::Turn => {
                     return Err(self.refuse(course.way, course.signal, &call, why));
                 }
                 Taken::NoRoom { .. } => {
@@ -287,9 +306,11 @@ impl Router {
         let rooms: Option<Vec<_>> = rooms.collect();
         let Some(rooms) = rooms else { return Ok(Taken::NoRoom { why: Lack::Queue }) };
         let without = outlet::reserve(outlets, offers);
-        if without > 0 && (without == offers.len() || self.rules.refuse_partial) {
+        let blocks = outlet::blocks(outlets, offers);
+        let refuse_partial = self.rules.refuse_partial;
+        if without > 0 && (refuse_partial || without == offers.len() && !blocks) {
             outlet::unreserve(outlets, offers);
-            return Ok(Taken::NoRoom { why: Lack::Queue });
+            return Ok(Taken::NoRoom { why: if blocks { Lack::Turn } else { Lack::Queue } });
         }
         for room in rooms {
             room.put(signal, &call.message, items);
@@ -324,16 +345,21 @@ impl Router {
         let ticket = replies.open(now + own_after, bound.map(|b| now + b));
         let request = Request { body: &call.message, index, metadata: call.metadata.as_ref() };
         outlet::send(outlets, offers, request, now, Some(ticket), &mut replies, &mut charge);
-        let mut short = Short::default();
+        let is_all = !offers.is_empty() && offers.iter().all(|offer| !offer.reserved);
+        let mut short = Short::of(is_all);
         for offer in offers.iter().filter(|o| !o.reserved) {
             let lane = outlet::lane_of(outlets, offer);
-            // One that does not answer is not waited for.
-            if late || lane.queue().in_trouble() {
+            let blocks = offer.blocks(lane);
+            // One that does not answer is not waited for, unless its queue says so.
+            if !blocks && (late || lane.queue().in_trouble()) {
+                offer.count_overflow(lane);
                 short.reject(lane, offer.items);
             } else {
-                short.parked.push(parked(outlets, offer, request, &mut charge));
+                short.parked.push(parked(outlets, offer, request, blocks, &mut charge));
             }
         }
+        // With them goes what they hold of places.
+        offers.clear();
         let items = index.count();
         let exits = &ways[way].exits[signal as usize][exit];
         for &at in &exits.debugs {
@@ -478,13 +504,20 @@ impl Router {
 }
 
 /// Cuts a part that found no room.
-fn parked(outlets: &[Outlet], offer: &Offer, request: Request<'_>, charge: &mut Charge) -> Parked {
+fn parked(
+    outlets: &[Outlet],
+    offer: &Offer,
+    request: Request<'_>,
+    blocks: bool,
+    charge: &mut Charge,
+) -> Parked {
     let lane = outlet::lane_of(outlets, offer);
     let mut bytes = Vec::with_capacity(offer.bytes);
     outlet::cut(outlets, offer, request, &mut bytes);
     let charge = Some(charge.split(offer.bytes as u64));
     let (items, metadata) = (offer.items, request.metadata_for(lane));
-    Parked { lane: lane.clone(), items, bytes, charge, metadata }
+    let place = offer.place.clone();
+    Parked { lane: lane.clone(), items, bytes, charge, metadata, blocks, place }
 }
 
 impl Way {

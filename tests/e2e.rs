@@ -36,6 +36,8 @@ mod forward;
 mod http_exporter;
 #[path = "e2e/inlets.rs"]
 mod inlets;
+#[path = "e2e/overflow.rs"]
+mod overflow;
 #[path = "e2e/refusals.rs"]
 mod refusals;
 #[path = "e2e/reload.rs"]

@@ -126,6 +126,7 @@ const PURE_FILES: &[&str] = &[
     "upstream/file/json.rs",
     "upstream/link.rs",
     "upstream/options.rs",
+    "upstream/place.rs",
     "upstream/queue.rs",
     "upstream/queue/failure.rs",
     "upstream/replies.rs",

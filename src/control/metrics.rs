@@ -164,13 +164,16 @@ fn exporter(
             let in_flight = sum(&|l| l.calls_in_flight as u64);
             page.gauge(&names::EXPORTER_IN_FLIGHT_REQUESTS, &[data, id], in_flight as f64);
         }
-        send_failed(page, s, &labels, &mine, detailed);
         let overflowed = sum(&|l| l.stats.overflowed);
+        let balances = matches!(exporter.kind, ExporterKind::LoadBalancing(_));
+        send_failed(page, s, &labels, &mine, detailed);
         if overflowed > 0 {
             page.counter(&names::EXPORTER_ENQUEUE_FAILED[s], &[id], overflowed);
         }
         if let Some(capacity) = queue_capacity(&exporter.kind) {
-            page.gauge(&names::EXPORTER_QUEUE_SIZE, &[data, id], sum(&|l| l.queue_size) as f64);
+            // A balancer's is the one over all endpoints.
+            let size = sum(&|l| if balances == l.endpoint.is_empty() { l.queue_size } else { 0 });
+            page.gauge(&names::EXPORTER_QUEUE_SIZE, &[data, id], size as f64);
             page.gauge(&names::EXPORTER_QUEUE_CAPACITY, &[data, id], capacity as f64);
         }
     }

@@ -148,19 +148,20 @@ impl Target {
         let rooms: Option<Vec<_>> = exits.files.iter().map(|sink| sink.room(body.len())).collect();
         let Some(rooms) = rooms else { return false };
         let without = outlet::reserve(outlets, offers);
-        if without > 0 && !(late && without < offers.len()) {
+        let waits = !late || without == offers.len() || outlet::blocks(outlets, offers);
+        if without > 0 && waits {
             outlet::unreserve(outlets, offers);
             return false;
         }
-        for offer in offers.iter().filter(|offer| !offer.reserved) {
-            outlet::lane_of(outlets, offer).queue().stats.overflowed += offer.items;
-        }
+        outlet::count_overflow(outlets, offers);
         let bytes = offers.iter().map(|offer| offer.bytes as u64).sum();
         // It was admitted once, and the buffer gives its bytes back soon.
         let mut charge = self.router.memory.take_over(bytes);
         let mut replies = self.router.site.replies.borrow_mut();
         let request = Request { body, index, metadata: None };
         outlet::send(outlets, offers, request, now, None, &mut replies, &mut charge);
+        // With them goes what they hold of places.
+        offers.clear();
         rooms.into_iter().for_each(|room| room.put(Signal::Traces, body, spans));
         for &at in &exits.debugs {
             debug[at].show(clock::now(), Signal::Traces, body);

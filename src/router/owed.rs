@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use bytes::Bytes;
 
 use super::parked::Short;
-use super::{Course, Router};
+use super::{Course, Lack, RETRY_AFTER, ROOM_LOOK, Router};
 use crate::otlp::reply;
 use crate::rpc::Status;
 use crate::rpc::service::Transport;
@@ -30,13 +30,19 @@ pub(super) struct Owed<'a> {
 }
 
 impl Owed<'_> {
-    /// The answer, and the items that were not taken. What has no room may find some `until` then.
+    /// The answer, and the items that were not taken. What has no room may find some `until` then,
+    /// or up to the bound of the reply where its queue makes it wait.
     pub(super) async fn answer(
         mut self,
         until: Instant,
+        bound: Option<Instant>,
         but: Option<Status>,
     ) -> Result<(Bytes, u64), Status> {
-        self.wait_for_room(until).await;
+        self.wait_for_room(until, bound).await;
+        if self.short.is_all() {
+            (self.is_answered, self.failed) = (true, true);
+            return Err(Status::unavailable(Lack::Queue.text(), RETRY_AFTER));
+        }
         let replies = &self.router.site.replies;
         let result = poll_fn(|cx| replies.borrow_mut().poll(self.ticket, cx)).await;
         let result = but.map_or(result, Err);
@@ -51,15 +57,26 @@ impl Owed<'_> {
         Ok((reply::partial_success(told, self.short.why()).into(), rejected))
     }
 
-    async fn wait_for_room(&mut self, until: Instant) {
+    async fn wait_for_room(&mut self, until: Instant, bound: Option<Instant>) {
         let site = &self.router.site;
+        let mut seat = None;
         while self.short.is_waiting() {
             let now = clock::now();
             self.short.enter(now, self.ticket, &mut site.replies.borrow_mut());
             if now >= until {
+                self.short.give_up_most();
+            }
+            if bound.is_some_and(|bound| now >= bound) {
                 self.short.give_up();
-            } else if self.short.is_waiting() {
-                Timeout::new(until.since(now), site.gate.wait()).await;
+            }
+            if self.short.is_waiting() {
+                let next = if now < until { until } else { now + ROOM_LOOK };
+                let next = bound.map_or(next, |bound| next.min(bound));
+                // Who has a place in the line keeps it.
+                let waiting = seat.get_or_insert_with(|| site.gate.wait());
+                if Timeout::new(next.since(now), waiting).await.is_some() {
+                    seat = None;
+                }
             }
         }
         if self.rejected() > 0 {
@@ -76,6 +93,7 @@ impl Owed<'_> {
 impl Drop for Owed<'_> {
     fn drop(&mut self) {
         self.router.site.replies.borrow_mut().close(self.ticket);
+        self.short.give_up();
         if self.is_answered && !self.failed && !self.course.is_last {
             return;
         }

@@ -7,6 +7,7 @@ use crate::rpc::metadata::Metadata;
 use crate::runtime::lease::Charge;
 use crate::time::Instant;
 use crate::upstream::lane::Lane;
+use crate::upstream::place::Place;
 use crate::upstream::queue::NewPart;
 use crate::upstream::replies::{Replies, Ticket};
 
@@ -21,6 +22,10 @@ pub(super) struct Parked {
     pub(super) bytes: Vec<u8>,
     pub(super) charge: Option<Charge>,
     pub(super) metadata: Option<Rc<Metadata>>,
+    /// It waits as long as its client does (`block_on_overflow`).
+    pub(super) blocks: bool,
+    /// What the request needs of the queue at the balancer's own level.
+    pub(super) place: Option<Rc<Place>>,
 }
 
 impl Parked {
@@ -28,14 +33,23 @@ impl Parked {
     fn enter(&mut self, now: Instant, ticket: Ticket, replies: &mut Replies) -> bool {
         let (items, bytes) = (self.items, self.bytes.len());
         // The task of a lane that is closed has ended.
-        if self.lane.is_closed() || !self.lane.queue().reserve(items, bytes as u64) {
+        if self.lane.is_closed() {
+            self.blocks = false;
+            return false;
+        }
+        if self.lacks_place() || !self.lane.queue().reserve(items, bytes as u64) {
             return false;
         }
         let (charge, metadata) = (self.charge.take(), self.metadata.take());
-        let part = NewPart { items, bytes, ticket: Some(ticket), charge, metadata };
+        let place = self.place.take();
+        let part = NewPart { items, bytes, ticket: Some(ticket), charge, metadata, place };
         self.lane.queue().push(now, part, replies, |out| out.extend_from_slice(&self.bytes));
         self.lane.ring();
         true
+    }
+
+    fn lacks_place(&self) -> bool {
+        self.place.as_ref().is_some_and(|place| !place.take())
     }
 }
 
@@ -44,12 +58,19 @@ impl Parked {
 pub(super) struct Short {
     /// What may still find some.
     pub(super) parked: Vec<Parked>,
+    /// Nothing of the request has been sent.
+    is_all: bool,
     /// Items that were given up, and the endpoints that had no room for them.
     rejected: u64,
     names: String,
 }
 
 impl Short {
+    /// Of a request of which nothing else has been sent, or of one of which something has.
+    pub(super) fn of(is_all: bool) -> Self {
+        Self { is_all, ..Self::default() }
+    }
+
     /// Items that found no room so far. With several exporters one item may count several times.
     pub(super) fn items(&self) -> u64 {
         self.rejected + self.parked.iter().map(|part| part.items).sum::<u64>()
@@ -60,6 +81,11 @@ impl Short {
         &self.names
     }
 
+    /// Whether nothing of the request has been sent.
+    pub(super) const fn is_all(&self) -> bool {
+        self.is_all
+    }
+
     /// Whether some of it may still find room.
     pub(super) const fn is_waiting(&self) -> bool {
         !self.parked.is_empty()
@@ -67,19 +93,31 @@ impl Short {
 
     /// Lets those go for which there is room by now.
     pub(super) fn enter(&mut self, now: Instant, ticket: Ticket, replies: &mut Replies) {
+        let before = self.parked.len();
         self.parked.retain_mut(|part| !part.enter(now, ticket, replies));
+        self.is_all &= self.parked.len() == before;
+    }
+
+    /// Gives up what waits and need not.
+    pub(super) fn give_up_most(&mut self) {
+        let most: Vec<_> = self.parked.extract_if(.., |part| !part.blocks).collect();
+        most.iter().for_each(|part| self.reject_part(part));
+    }
+
+    fn reject_part(&mut self, part: &Parked) {
+        let lacks_place = part.place.as_ref().is_some_and(|place| !place.is_taken());
+        part.lane.queue().stats.overflow(part.items, lacks_place);
+        self.reject(&part.lane, part.items);
     }
 
     /// Gives up what waits.
     pub(super) fn give_up(&mut self) {
-        for part in std::mem::take(&mut self.parked) {
-            self.reject(&part.lane, part.items);
-        }
+        let all = std::mem::take(&mut self.parked);
+        all.iter().for_each(|part| self.reject_part(part));
     }
 
-    /// Gives up so many items for want of room in a lane.
+    /// So many items were given up for want of room in a lane.
     pub(super) fn reject(&mut self, lane: &Lane, items: u64) {
-        lane.queue().stats.overflowed += items;
         self.rejected += items;
         if self.names.len() < NAMES_BYTES_MAX {
             let begin = if self.names.is_empty() { "sending queue is full: " } else { ", " };

@@ -85,9 +85,11 @@ pub struct Snapshot {
     pub connections: usize,
 }
 
-/// What an exporter lost before it came to a lane: numbers of no endpoint.
+/// What an exporter lost, or holds, before it comes to a lane: numbers of no endpoint.
 #[must_use]
-pub fn ownerless((exporter, signal, stats): (&str, Signal, &Stats)) -> LaneSnapshot {
+pub fn ownerless(
+    (exporter, signal, stats, queue_size): (&str, Signal, &Stats, u64),
+) -> LaneSnapshot {
     LaneSnapshot {
         exporter: exporter.to_owned(),
         endpoint: String::new(),
@@ -95,7 +97,7 @@ pub fn ownerless((exporter, signal, stats): (&str, Signal, &Stats)) -> LaneSnaps
         stats: stats.clone(),
         held_items: 0,
         held_bytes: 0,
-        queue_size: 0,
+        queue_size,
         calls_in_flight: 0,
         connections: 0,
     }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::place::Place;
 use super::replies::{Hold, Replies, Ticket};
 use crate::rpc::frame::{PREFIX_BYTES, Prefix};
 use crate::rpc::metadata::Metadata;
@@ -14,7 +15,7 @@ use crate::runtime::lease::Charge;
 use crate::time::Instant;
 
 /// What was cut from one request for one endpoint.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Part {
     /// End in the batch; it starts where the one before ends.
     pub end: usize,
@@ -22,6 +23,8 @@ pub struct Part {
     pub items: u64,
     /// Who waits for it, until the queue owns it.
     pub ticket: Option<Ticket>,
+    /// What its request holds of a queue over all endpoints, as long as one of its parts is there.
+    pub place: Option<Rc<Place>>,
 }
 
 /// A message made of parts, and its history.
@@ -95,7 +98,14 @@ impl Batch {
         write(buffer);
         self.items += items;
         self.waited_for |= ticket.is_some();
-        self.parts.push(Part { end: buffer.len() - PREFIX_BYTES, items, ticket });
+        self.parts.push(Part { end: buffer.len() - PREFIX_BYTES, items, ticket, place: None });
+    }
+
+    /// The part that was appended last holds this place.
+    pub fn hold(&mut self, place: Option<Rc<Place>>) {
+        if let Some(part) = self.parts.last_mut() {
+            part.place = place;
+        }
     }
 
     /// Prefix and message. The first call seals the batch.
@@ -152,9 +162,10 @@ impl Batch {
         let bytes = keep.clone().map(|at| self.range(at).len()).sum();
         let mut copy = Self::new(self.since, bytes);
         for at in keep {
-            let part = self.parts[at];
+            let part = &self.parts[at];
             let range = self.range(at);
             copy.push(part.items, part.ticket, |to| to.extend_from_slice(&message[range]));
+            copy.hold(part.place.clone());
         }
         copy.first_attempt = self.first_attempt;
         copy.interval = self.interval;
@@ -189,8 +200,10 @@ impl Batch {
         }
         let (dropped, kept): (Vec<usize>, Vec<usize>) =
             (0..self.parts.len()).partition(|&at| gone(&self.parts[at]));
-        let dropped: Vec<_> =
-            dropped.into_iter().map(|at| (self.parts[at], self.range(at).len() as u64)).collect();
+        let dropped: Vec<_> = dropped
+            .into_iter()
+            .map(|at| (self.parts[at].clone(), self.range(at).len() as u64))
+            .collect();
         let mut copy = self.copy(kept.into_iter());
         copy.charge = self.charge.take();
         if let Some(charge) = &mut copy.charge {

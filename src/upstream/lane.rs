@@ -198,9 +198,9 @@ impl Driver {
             self.shared.bell.poll(cx);
             let now = clock::now();
             let before = self.shared.queue.borrow().stats.lost();
-            let used = self.shared.queue.borrow().size_used();
+            let left = self.shared.queue.borrow().left();
             while self.advance(now, cx) {}
-            if self.shared.queue.borrow().size_used() < used {
+            if self.shared.queue.borrow().left() > left {
                 self.gate.open();
             }
             self.tell_losses(now, before);

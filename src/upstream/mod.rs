@@ -13,6 +13,7 @@ pub mod lane;
 pub mod link;
 pub mod options;
 pub mod outlet;
+pub mod place;
 pub mod queue;
 pub mod replies;
 pub mod resolve;

@@ -96,7 +96,7 @@ pub struct Keepalive {
 /// What `queue_size` counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sizer {
-    /// Received requests (parts of them, where a request is cut).
+    /// Received requests (in the queue of an endpoint: parts of them, where a request is cut).
     #[default]
     Requests,
     /// Spans, log records or metric points.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::lane::{Lane, Target};
 use super::options::{Options, QueueOptions};
+use super::place::{Place, Places};
 use super::queue::{NewPart, Setup};
 use super::replies::{Hold, Replies, Ticket};
 use super::stats::{Loss, Stats};
@@ -17,7 +18,7 @@ use crate::otlp::{Index, Signal};
 use crate::route::{Key, Ring, Split};
 use crate::rpc::metadata::Metadata;
 use crate::runtime::gate::Gate;
-use crate::runtime::lease::{Charge, Lease, Limit};
+use crate::runtime::lease::{Charge, Lease, Limit, Purse};
 use crate::time::Instant;
 
 /// What every lane of a core needs besides its target.
@@ -85,22 +86,13 @@ impl Recipe {
     fn lane(&self, endpoint: &str, signal: Signal, site: &Site) -> Lane {
         let target =
             Target { exporter: self.exporter.clone(), endpoint: endpoint.to_owned(), signal };
-        let mut leases = Vec::new();
-        let bounds = [(self.options.queue, Some(endpoint.to_owned())), (self.outer_queue, None)];
-        for (queue, endpoint) in bounds {
-            if let Some(queue) = queue {
-                let what = Limited { exporter: self.exporter.clone(), endpoint, signal };
-                leases.push(lease(&site.limits, what, queue.size_max, site.cores));
-            }
-        }
-        if leases.is_empty() && self.is_fed {
-            let what = Limited { exporter: self.exporter.clone(), endpoint: None, signal };
-            leases.push(lease(&site.limits, what, FED_REQUESTS_MAX, site.cores));
-        }
+        let fed = (self.is_fed && self.outer_queue.is_none()).then_some((None, FED_REQUESTS_MAX));
+        let own = self.options.queue.map(|queue| (Some(endpoint.to_owned()), queue.size_max));
+        let leases = own.or(fed).map(|(endpoint, max)| self.lease(endpoint, max, signal, site));
         let consumers =
             self.options.queue.or(self.outer_queue).map_or(usize::MAX, |q| q.num_consumers);
         let setup = Setup {
-            leases,
+            leases: leases.into_iter().collect(),
             // Unbounded where the collector has no queue: there each request is its own call.
             calls_max: consumers.div_ceil(site.cores).min(CALLS_MAX),
             hold: self.hold(),
@@ -110,6 +102,19 @@ impl Recipe {
         let gate = site.gate.clone();
         let tls = self.tls.clone();
         Lane::start(target, &self.options, tls, setup, Rc::clone(&site.replies), gate)
+    }
+
+    fn lease(&self, endpoint: Option<String>, max: u64, signal: Signal, site: &Site) -> Lease {
+        let what = Limited { exporter: self.exporter.clone(), endpoint, signal };
+        // At most a sixteenth of the limit can lie unused on all cores together.
+        Lease::new(site.limits.of(what, max), max / (16 * site.cores as u64))
+    }
+
+    /// The core's share of the queue over all endpoints.
+    fn places(&self, signal: Signal, site: &Site) -> Option<Places> {
+        let queue = self.outer_queue?;
+        let lease = self.lease(None, queue.size_max, signal, site);
+        Some(Places::new(queue, Purse::new(lease)))
     }
 
     /// Whether the queue may own what it is given (`wait_for_result` says no).
@@ -126,11 +131,6 @@ const FED_REQUESTS_MAX: u64 = 1000;
 
 /// Calls in flight of one lane where nothing else limits them.
 const CALLS_MAX: usize = 64;
-
-fn lease(limits: &Limits, what: Limited, max: u64, cores: usize) -> Lease {
-    // At most a sixteenth of the limit can lie unused on all cores together.
-    Lease::new(limits.of(what, max), max / (16 * cores as u64))
-}
 
 /// Differs by endpoint and core, so that routers and cores do not retry in step.
 fn seed(endpoint: &str, core: usize) -> u64 {
@@ -164,6 +164,8 @@ pub struct Balancer {
 struct Side {
     signal: Signal,
     key: Key,
+    /// The queue at the balancer's own level, if it has one.
+    places: Option<Places>,
     /// One per endpoint of the ring.
     lanes: Vec<Lane>,
     split: Split,
@@ -176,7 +178,7 @@ struct Side {
 }
 
 /// What one outlet would send where.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Offer {
     outlet: usize,
     signal: Signal,
@@ -189,6 +191,12 @@ pub struct Offer {
     pub bytes: usize,
     /// Room was found.
     pub reserved: bool,
+    /// Room was asked for, and there was none.
+    lacks_room: bool,
+    /// The same of the queue at the balancer's own level.
+    lacks_place: bool,
+    /// A place there, for all parts of the request.
+    pub place: Option<Rc<Place>>,
 }
 
 impl Outlet {
@@ -201,7 +209,8 @@ impl Outlet {
                 let lanes = lanes(&recipe, &ring, signal, site, &mut Vec::new());
                 let split = Split::seeded(seed(&recipe.exporter, site.core));
                 let (retired, stats) = (Vec::new(), Stats::default());
-                Box::new(Side { signal, key, lanes, split, retired, ownerless: 0, stats })
+                let places = recipe.places(signal, site);
+                Box::new(Side { signal, key, places, lanes, split, retired, ownerless: 0, stats })
             };
             *side = key.map(side_of);
         }
@@ -236,7 +245,7 @@ impl Outlet {
         items: u64,
         offers: &mut Vec<Offer>,
     ) {
-        let offer = |lane, part, items, bytes| Offer {
+        let offer = |lane, part, items, bytes, place| Offer {
             outlet,
             signal,
             lane,
@@ -244,18 +253,23 @@ impl Outlet {
             items,
             bytes,
             reserved: false,
+            lacks_room: false,
+            lacks_place: false,
+            place,
         };
         match self {
             Self::Balancer(balancer) => {
                 let Some(side) = &mut balancer.sides[signal as usize] else { return };
                 side.ownerless = side.split.plan_by_key(body, index, &balancer.ring, &side.key);
+                let place = |places: &Places| Rc::new(places.place(items, body.len() as u64));
+                let place = side.places.as_ref().map(place);
                 offers.extend(side.split.parts().iter().enumerate().map(|(at, part)| {
                     let lane = usize::from(part.endpoint);
-                    offer(lane, Some(at), u64::from(part.items), part.bytes)
+                    offer(lane, Some(at), u64::from(part.items), part.bytes, place.clone())
                 }));
             }
             Self::Single(_) => {
-                offers.push(offer(signal as usize, None, items, body.len()));
+                offers.push(offer(signal as usize, None, items, body.len(), None));
             }
             Self::Nop => {}
         }
@@ -279,10 +293,14 @@ impl Outlet {
         items
     }
 
-    /// What was lost for want of an owner: exporter, signal, counters.
-    pub fn ownerless(&self) -> impl Iterator<Item = (&str, Signal, &Stats)> {
-        let lost = self.sides().filter(|side| side.stats.offered > 0);
-        lost.map(|side| (self.exporter(), side.signal, &side.stats))
+    /// What belongs to no endpoint: exporter, signal, counters of what was lost for want of an
+    /// owner, and how much the queue at the balancer's own level holds.
+    pub fn ownerless(&self) -> impl Iterator<Item = (&str, Signal, &Stats, u64)> {
+        let some = self.sides().filter(|side| side.stats.offered > 0 || side.places.is_some());
+        some.map(|side| {
+            let used = side.places.as_ref().map_or(0, Places::used);
+            (self.exporter(), side.signal, &side.stats, used)
+        })
     }
 
     fn exporter(&self) -> &str {
@@ -383,7 +401,7 @@ impl Side {
         let message = batch.message();
         for at in 0..batch.parts.len() {
             let body = &message[batch.range(at)];
-            let ticket = batch.parts[at].ticket;
+            let (ticket, place) = (batch.parts[at].ticket, batch.parts[at].place.clone());
             crate::otlp::scan(self.signal, body, index).expect("it was cut from a good request");
             // What has no owner was left out when it came.
             self.split.plan_by_key(body, index, ring, &self.key);
@@ -392,8 +410,8 @@ impl Side {
                 let lane = &self.lanes[usize::from(cut.endpoint)];
                 let charge = batch.charge.as_mut().map(|c| c.split(cut.bytes as u64));
                 let (items, bytes) = (u64::from(cut.items), cut.bytes);
-                let metadata = batch.metadata.clone();
-                let new = NewPart { items, bytes, ticket, charge, metadata };
+                let (metadata, place) = (batch.metadata.clone(), place.clone());
+                let new = NewPart { items, bytes, ticket, charge, metadata, place };
                 let mut queue = lane.queue();
                 // It was admitted once; a limit that is full now must not lose it.
                 queue.reserve_over(new.items, new.bytes as u64);
@@ -430,18 +448,51 @@ pub fn reserve(outlets: &[Outlet], offers: &mut [Offer]) -> usize {
     let mut without = 0;
     for offer in offers {
         let mut queue = outlets[offer.outlet].lane(offer).queue();
-        offer.reserved = queue.reserve(offer.items, offer.bytes as u64);
-        without += usize::from(!offer.reserved);
+        offer.lacks_place = offer.place.as_ref().is_some_and(|place| !place.take());
+        offer.reserved = !offer.lacks_place && queue.reserve(offer.items, offer.bytes as u64);
+        offer.lacks_room = !offer.reserved;
+        without += usize::from(offer.lacks_room);
     }
     without
 }
 
 /// Gives every reservation back.
 pub fn unreserve(outlets: &[Outlet], offers: &mut [Offer]) {
-    for offer in offers.iter_mut().filter(|o| o.reserved) {
-        let mut queue = outlets[offer.outlet].lane(offer).queue();
-        queue.unreserve(offer.items, offer.bytes as u64);
-        offer.reserved = false;
+    for offer in offers {
+        offer.place = None;
+        if std::mem::take(&mut offer.reserved) {
+            let mut queue = outlets[offer.outlet].lane(offer).queue();
+            queue.unreserve(offer.items, offer.bytes as u64);
+        }
+    }
+}
+
+/// Whether an offer that found no room waits for it, as its queue says.
+#[must_use]
+pub fn blocks(outlets: &[Outlet], offers: &[Offer]) -> bool {
+    offers.iter().any(|offer| offer.lacks_room && offer.blocks(lane_of(outlets, offer)))
+}
+
+impl Offer {
+    /// Whether it waits in `lane` for the room that it did not find.
+    #[must_use]
+    pub fn blocks(&self, lane: &Lane) -> bool {
+        match &self.place {
+            Some(place) if self.lacks_place => place.blocks(),
+            _ => lane.queue().blocks(self.items, self.bytes as u64),
+        }
+    }
+
+    /// Counts that it found no room.
+    pub fn count_overflow(&self, lane: &Lane) {
+        lane.queue().stats.overflow(self.items, self.lacks_place);
+    }
+}
+
+/// Counts what found no room, where it found none.
+pub fn count_overflow(outlets: &[Outlet], offers: &[Offer]) {
+    for offer in offers.iter().filter(|o| o.lacks_room) {
+        offer.count_overflow(lane_of(outlets, offer));
     }
 }
 
@@ -469,6 +520,7 @@ pub fn send(
             ticket,
             charge: Some(charge.split(offer.bytes as u64)),
             metadata: request.metadata_for(lane),
+            place: offer.place.clone(),
         };
         lane.queue().push(now, new, replies, |out| cut(outlets, offer, request, out));
         lane.ring();

@@ -18,6 +18,7 @@ use std::time::Duration;
 use super::backoff::Jitter;
 use super::batch::Batch;
 use super::options::{MergeOptions, Options, RetryOptions, Sizer};
+use super::place::Place;
 use super::replies::{Hold, Replies, Ticket};
 use super::stats::{Loss, Stats};
 use crate::rpc::Status;
@@ -58,6 +59,8 @@ pub struct Queue {
     sizer: Sizer,
     calls_max: usize,
     hold: Hold,
+    /// Who finds no room waits for it.
+    blocks: bool,
     suspect_after: Duration,
     /// When the endpoint was last heard of.
     answered_at: Instant,
@@ -99,7 +102,7 @@ struct Waiting {
 /// What a queue is made with, besides the endpoint's options.
 #[derive(Debug)]
 pub struct Setup {
-    /// Shares of the limits that this queue fills (`queue_size`, the balancer's own).
+    /// Shares of the limits that this queue fills.
     pub leases: Vec<Lease>,
     /// Calls in flight at once on this core.
     pub calls_max: usize,
@@ -122,6 +125,7 @@ impl Queue {
             sizer: options.queue.map_or(Sizer::Requests, |q| q.sizer),
             calls_max: setup.calls_max.max(1),
             hold: setup.hold,
+            blocks: options.queue.is_some_and(|q| q.block_on_overflow),
             suspect_after: setup.suspect_after,
             answered_at: Instant(0),
             leases: setup.leases,
@@ -153,7 +157,7 @@ impl Queue {
 
     /// Takes room for a part in every limit, or in none.
     pub fn reserve(&mut self, items: u64, bytes: u64) -> bool {
-        let size = self.size(items, bytes);
+        let size = self.sizer.size(items, bytes);
         for at in 0..self.leases.len() {
             if !self.leases[at].take(size) {
                 self.leases[..at].iter_mut().for_each(|l| l.give(size));
@@ -163,24 +167,24 @@ impl Queue {
         true
     }
 
+    /// Whether a part that found no room waits for it as long as its client does
+    /// (`block_on_overflow`). One that an empty queue could not take would wait for ever.
+    #[must_use]
+    pub fn blocks(&self, items: u64, bytes: u64) -> bool {
+        let size = self.sizer.size(items, bytes);
+        self.blocks && self.leases.iter().all(|l| size <= l.limit().max())
+    }
+
     /// Takes room although there may be none: for what was admitted before and moves here.
     pub fn reserve_over(&mut self, items: u64, bytes: u64) {
-        let size = self.size(items, bytes);
+        let size = self.sizer.size(items, bytes);
         self.leases.iter_mut().for_each(|l| l.take_over(size));
     }
 
     /// Gives back a reservation that will not be used.
     pub fn unreserve(&mut self, items: u64, bytes: u64) {
-        let size = self.size(items, bytes);
+        let size = self.sizer.size(items, bytes);
         self.leases.iter_mut().for_each(|l| l.give(size));
-    }
-
-    fn size(&self, items: u64, bytes: u64) -> u64 {
-        match self.sizer {
-            Sizer::Requests => 1,
-            Sizer::Items => items,
-            Sizer::Bytes => bytes,
-        }
     }
 
     /// Appends a reserved part of `bytes` that `write` writes. Its ticket is settled when it is
@@ -192,7 +196,7 @@ impl Queue {
         replies: &mut Replies,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        let NewPart { items, bytes, ticket, charge, metadata } = part;
+        let NewPart { items, bytes, ticket, charge, metadata, place } = part;
         self.stats.offered += items;
         let open = self.open.as_ref();
         if open.is_some_and(|o| o.metadata != metadata || !self.fits(o, items, bytes)) {
@@ -207,6 +211,7 @@ impl Queue {
         }
         let before = open.bytes();
         open.push(items, ticket.filter(|_| !owned_at_once), write);
+        open.hold(place);
         assert_eq!(open.bytes() - before, bytes, "a part is as long as was announced");
         if let Some(charge) = charge {
             match &mut open.charge {
@@ -391,7 +396,7 @@ impl Queue {
     /// Gives the room of a whole batch back.
     fn leave(&mut self, batch: &Batch) {
         let size = (0..batch.parts.len())
-            .map(|at| self.size(batch.parts[at].items, batch.range(at).len() as u64))
+            .map(|at| self.sizer.size(batch.parts[at].items, batch.range(at).len() as u64))
             .sum();
         self.leases.iter_mut().for_each(|l| l.give(size));
     }
@@ -436,6 +441,12 @@ impl Queue {
         }
         self.check();
         lost
+    }
+
+    /// Items that have left, one way or the other.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        self.stats.sent + self.stats.lost()
     }
 
     /// Items held, in flight included.
@@ -520,4 +531,6 @@ pub struct NewPart {
     pub charge: Option<Charge>,
     /// What is kept of the headers of its request: only equal ones share a call.
     pub metadata: Option<Rc<Metadata>>,
+    /// What its request holds of a queue over all endpoints.
+    pub place: Option<Rc<Place>>,
 }

@@ -57,6 +57,8 @@ pub struct Stats {
     pub last_loss: Option<Box<str>>,
     /// Items that found no room.
     pub overflowed: u64,
+    /// Of those, items for which the queue at the balancer's own level had none.
+    pub unplaced: u64,
     /// Calls made.
     pub calls: u64,
     /// Parts in those calls.
@@ -78,6 +80,7 @@ impl Default for Stats {
             losses: BTreeMap::new(),
             last_loss: None,
             overflowed: 0,
+            unplaced: 0,
             calls: 0,
             parts: 0,
             calls_ok: 0,
@@ -97,11 +100,18 @@ impl Stats {
             self.lose(why, items);
         }
         self.overflowed += other.overflowed;
+        self.unplaced += other.unplaced;
         self.calls += other.calls;
         self.parts += other.parts;
         self.calls_ok += other.calls_ok;
         self.calls_failed += other.calls_failed;
         self.latency.merge(&other.latency);
+    }
+
+    /// Counts items that found no room, or no place in the queue before.
+    pub fn overflow(&mut self, items: u64, lacks_place: bool) {
+        self.overflowed += items;
+        self.unplaced += if lacks_place { items } else { 0 };
     }
 
     /// Counts a loss.

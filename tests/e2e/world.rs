@@ -23,6 +23,8 @@ pub(crate) struct Setup {
     pub(crate) timeout: &'static str,
     pub(crate) compression: &'static str,
     pub(crate) sending_queue: &'static str,
+    /// At the balancer's own level.
+    pub(crate) own_queue: &'static str,
     pub(crate) retry: &'static str,
     pub(crate) merge: &'static str,
     pub(crate) streams_max: Option<u32>,
@@ -40,6 +42,7 @@ impl Default for Setup {
             timeout: "60s",
             compression: "none",
             sending_queue: "{queue_size: 1000, num_consumers: 10}",
+            own_queue: "{enabled: false}",
             retry: "{initial_interval: 20ms, max_interval: 100ms, max_elapsed_time: 300s}",
             merge: "{}",
             streams_max: None,
@@ -51,7 +54,7 @@ impl Setup {
     /// `load_balancing` over these endpoints.
     pub(crate) fn yaml(&self, endpoints: &[String]) -> String {
         let Self { cores, ack_wait, drain_timeout, timeout, compression, .. } = self;
-        let Self { sending_queue, retry, merge, .. } = self;
+        let Self { sending_queue, own_queue, retry, merge, .. } = self;
         let hostnames = endpoints.join(", ");
         let balancer = format!(
             "  load_balancing:
@@ -62,6 +65,7 @@ impl Setup {
         tls: {{insecure: true}}
         sending_queue: {sending_queue}
         retry_on_failure: {retry}
+    sending_queue: {own_queue}
     resolver: {{static: {{hostnames: [{hostnames}]}}}}"
         );
         let engine = format!(

@@ -434,7 +434,7 @@ impl World {
 
     fn push(&mut self, at: usize, ticket: Option<Ticket>) {
         let Piece { queue, items, bytes, .. } = self.pieces[at];
-        let part = NewPart { items, bytes, ticket, charge: None, metadata: None };
+        let part = NewPart { items, bytes, ticket, charge: None, metadata: None, place: None };
         self.endpoints[queue].queue.push(self.now, part, &mut self.replies, |out| {
             out.extend_from_slice(&u32::try_from(at).unwrap().to_le_bytes());
             out.extend_from_slice(&u32::try_from(bytes).unwrap().to_le_bytes());
@@ -700,7 +700,7 @@ impl World {
                     let ownerless = part.ticket.is_none();
                     assert!(!ownerless || piece.owned || e.queue.hold() == Hold::Soft, "{piece:?}");
                     piece.owned |= ownerless;
-                    size += e.queue.size(piece.items, piece.bytes as u64);
+                    size += e.queue.sizer.size(piece.items, piece.bytes as u64);
                 }
             }
             assert_eq!(e.queue.size_used(), size, "room is taken for what is held");

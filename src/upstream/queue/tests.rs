@@ -50,7 +50,9 @@ impl Rig {
 
     fn push_for(&mut self, ticket: Ticket, letter: u8, bytes: usize) {
         assert!(self.queue.reserve(1, bytes as u64), "room");
-        let part = NewPart { items: 1, bytes, ticket: Some(ticket), charge: None, metadata: None };
+        let ticket = Some(ticket);
+        let (charge, metadata, place) = (None, None, None);
+        let part = NewPart { items: 1, bytes, ticket, charge, metadata, place };
         self.queue.push(self.now, part, &mut self.replies, |out| {
             out.resize(out.len() + bytes, letter);
         });
@@ -543,6 +545,7 @@ fn what_is_charged_is_given_back_with_the_parts() {
             ticket: Some(ticket),
             charge: purse.take(100),
             metadata: None,
+            place: None,
         };
         rig.queue.push(START, part, &mut rig.replies, |out| out.resize(out.len() + 100, b'x'));
     }
@@ -644,6 +647,7 @@ fn what_is_taken_to_be_routed_anew_answers_once_it_has_arrived() {
         ticket: batch.parts[0].ticket,
         charge: None,
         metadata: None,
+        place: None,
     };
     let message = batch.message();
     to.queue.push(START, part, &mut from.replies, |out| out.extend_from_slice(&message));
