@@ -401,6 +401,9 @@ impl Router {
         if why == Lack::Memory {
             received.refused_for_memory += items;
         }
+        if matches!(why, Lack::Queue | Lack::Turn) {
+            outlet::count_overflow(&state.outlets, &state.offers);
+        }
         let why = why.text();
         if let Some(suppressed) = state.quiet.admit(clock::now()) {
             tracing::warn!(suppressed, "Requests are refused: {why}.");

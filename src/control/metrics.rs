@@ -165,8 +165,10 @@ fn exporter(
             page.gauge(&names::EXPORTER_IN_FLIGHT_REQUESTS, &[data, id], in_flight as f64);
         }
         let overflowed = sum(&|l| l.stats.overflowed);
+        // To the collector's balancer a full queue of a backend is a call that failed.
         let balances = matches!(exporter.kind, ExporterKind::LoadBalancing(_));
-        send_failed(page, s, &labels, &mine, detailed);
+        let refused = if balances { overflowed - sum(&|l| l.stats.unplaced) } else { 0 };
+        send_failed(page, s, &labels, &mine, refused, detailed);
         if overflowed > 0 {
             page.counter(&names::EXPORTER_ENQUEUE_FAILED[s], &[id], overflowed);
         }
@@ -184,9 +186,13 @@ fn send_failed(
     s: usize,
     labels: &[(&str, &str)],
     lanes: &[&LaneSnapshot],
+    refused: u64,
     detailed: bool,
 ) {
     let mut by_reason: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    if refused > 0 {
+        by_reason.insert(if detailed { ("_OTHER", "false") } else { ("", "") }, refused);
+    }
     for (loss, items) in lanes.iter().flat_map(|l| &l.stats.losses) {
         let permanent = matches!(loss, Loss::Code(c) if !c.is_retryable());
         let reason = if detailed {

@@ -230,7 +230,13 @@ fn when_every_queue_is_full_nothing_is_sent_and_the_client_is_asked_to_come_back
             backend.start().await;
         }
         let metrics = world.judge_lossless().await;
-        assert_eq!(metrics.sum("otelcol_receiver_refused_spans", &[]), refused.spans.len() as u64);
+        for counted in [
+            "otelcol_receiver_refused_spans",
+            "otelcol_exporter_enqueue_failed_spans",
+            "otelcol_exporter_send_failed_spans",
+        ] {
+            assert_eq!(metrics.sum(counted, &[]), refused.spans.len() as u64, "{counted}");
+        }
         let calls = world.backends.iter().flat_map(|b| b.calls());
         let sent: Vec<_> = calls.flat_map(|c| c.spans).collect();
         assert!(refused.spans.iter().all(|s| !sent.contains(s)), "a retry would duplicate it");

@@ -76,6 +76,7 @@ fn the_queue_of_the_balancer_counts_requests_however_they_are_cut() {
         assert_eq!(answer.status, Some(14), "{answer:?}");
         let metrics = world.router.scrape().await;
         assert_eq!(metrics.sum("otelcol_exporter_queue_size", &[]), 4);
+        assert_eq!(metrics.sum("otelcol_exporter_enqueue_failed_spans", &[]), 6);
         for backend in &world.backends {
             backend.start().await;
         }
