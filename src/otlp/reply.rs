@@ -39,7 +39,37 @@ pub struct Rejection {
 /// Reads a reply. One that is not well formed counts as a full success: the data was taken.
 #[must_use]
 pub fn rejection(reply: &[u8]) -> Rejection {
-    u32::try_from(reply.len()).ok().and_then(|end| read(reply, end).ok()).unwrap_or_default()
+    read(reply).unwrap_or_default()
+}
+
+/// Reads a reply.
+///
+/// # Errors
+/// It is not well formed.
+pub fn read(reply: &[u8]) -> Result<Rejection, Error> {
+    let end = u32::try_from(reply.len()).unwrap_or(u32::MAX);
+    let mut rejection = Rejection::default();
+    let mut outer = Reader::new(reply, Extent { start: 0, end });
+    while !outer.at_end() {
+        let tag = outer.tag()?;
+        if (tag.field, tag.wire) != (1, LEN) {
+            outer.skip(tag)?;
+            continue;
+        }
+        let mut partial = Reader::new(reply, outer.content()?);
+        while !partial.at_end() {
+            let tag = partial.tag()?;
+            match (tag.field, tag.wire) {
+                (1, VARINT) => rejection.items = partial.varint()?,
+                (2, LEN) => {
+                    let text = partial.content()?.of(reply);
+                    rejection.message = String::from_utf8_lossy(text).into_owned();
+                }
+                _ => partial.skip(tag)?,
+            }
+        }
+    }
+    Ok(rejection)
 }
 
 /// The reply in JSON, as the collector writes it: an empty partial success is there, too.
@@ -90,31 +120,6 @@ const fn rejected_snake_name(signal: Signal) -> &'static str {
     }
 }
 
-fn read(reply: &[u8], end: u32) -> Result<Rejection, Error> {
-    let mut rejection = Rejection::default();
-    let mut outer = Reader::new(reply, Extent { start: 0, end });
-    while !outer.at_end() {
-        let tag = outer.tag()?;
-        if (tag.field, tag.wire) != (1, LEN) {
-            outer.skip(tag)?;
-            continue;
-        }
-        let mut partial = Reader::new(reply, outer.content()?);
-        while !partial.at_end() {
-            let tag = partial.tag()?;
-            match (tag.field, tag.wire) {
-                (1, VARINT) => rejection.items = partial.varint()?,
-                (2, LEN) => {
-                    let text = partial.content()?.of(reply);
-                    rejection.message = String::from_utf8_lossy(text).into_owned();
-                }
-                _ => partial.skip(tag)?,
-            }
-        }
-    }
-    Ok(rejection)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,6 +147,14 @@ mod tests {
     fn success_in_any_form_rejects_nothing() {
         for reply in [&b""[..], FULL_SUCCESS, b"\x0a\x05\x08", b"\xff\xff"] {
             assert_eq!(rejection(reply).items, 0, "{reply:?}");
+        }
+    }
+
+    #[test]
+    fn a_reply_that_is_not_well_formed_is_told_from_an_empty_one() {
+        assert_eq!(read(b""), Ok(Rejection::default()));
+        for reply in [&b"\x0a\x05\x08"[..], b"\xff\xff\xff", b"\x0a\x02\x08\x80"] {
+            assert!(read(reply).is_err(), "{reply:?}");
         }
     }
 }

@@ -245,8 +245,7 @@ async fn converse<S: Service>(server: &Server<S>, arrived: Arrived) -> Result<By
     let message = match (prefix.compressed, codec) {
         (false, _) => message,
         (true, Codec::None) => {
-            let text = "grpc: compressed flag set with identity or empty encoding";
-            return Err(Status::new(Code::Internal, text).into());
+            return Err(unpacked().into());
         }
         (true, codec) => {
             let content = codec.inflate_in_turns(&message, bytes_max).await;
@@ -260,6 +259,11 @@ async fn converse<S: Service>(server: &Server<S>, arrived: Arrived) -> Result<By
 /// Refused for lack of memory, with the hint to come back.
 pub(super) fn busy() -> Status {
     Status::unavailable("data refused due to high memory usage", Duration::from_secs(1))
+}
+
+/// A message that says it is compressed, without an encoding.
+pub(super) fn unpacked() -> Status {
+    Status::new(Code::Internal, "grpc: compressed flag set with identity or empty encoding")
 }
 
 /// What grpc-go says of such a message.

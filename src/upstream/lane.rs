@@ -12,11 +12,11 @@ use bytes::Bytes;
 
 use super::client::{Caller, Client, Packing};
 use super::link::Link;
-use super::options::Options;
+use super::options::{Options, Protocol};
 use super::queue::{Queue, Setup};
 use super::replies::Replies;
 use crate::net::tls::ClientTls;
-use crate::otlp::{Signal, reply};
+use crate::otlp::{self, Signal, reply};
 use crate::rpc::lost::Lost;
 use crate::rpc::{Code, Status};
 use crate::runtime::clock;
@@ -70,6 +70,7 @@ struct Shared {
     link: RefCell<Link>,
     /// Calls are parted by the headers of their requests.
     is_parted: bool,
+    is_grpc: bool,
     bell: Bell,
     closing: std::cell::Cell<bool>,
 }
@@ -98,6 +99,7 @@ impl Lane {
             queue: RefCell::new(Queue::new(options, setup)),
             link: RefCell::new(Link::new(seed.rotate_left(17))),
             is_parted: !options.wanted().is_empty(),
+            is_grpc: options.protocol == Protocol::Grpc,
             bell: Bell::default(),
             closing: std::cell::Cell::new(false),
         });
@@ -331,10 +333,12 @@ impl Driver {
 }
 
 impl Shared {
-    /// Items that the endpoint rejected of a call that it answered with OK.
-    fn rejected(&self, reply: &Bytes) -> u64 {
+    /// Items that the endpoint rejected of a call that it answered with OK. In gRPC a reply that
+    /// cannot be read is none.
+    fn rejected(&self, reply: &Bytes) -> Result<u64, Status> {
         // No protobuf message begins with that byte.
         let rejection = match reply.first() {
+            _ if self.is_grpc => reply::read(reply).map_err(unreadable)?,
             Some(b'{') => reply::rejection_of_json(self.target.signal, reply),
             _ => reply::rejection(reply),
         };
@@ -347,6 +351,11 @@ impl Shared {
                 "Partial success response"
             );
         }
-        rejection.items
+        Ok(rejection.items)
     }
+}
+
+/// As grpc-go says it.
+fn unreadable(e: otlp::Error) -> Status {
+    Status::new(Code::Internal, format!("grpc: failed to unmarshal the received message: {e}"))
 }

@@ -10,7 +10,7 @@ use crate::http2::frame::{REFUSED_STREAM, code_name};
 use crate::http2::head::Head;
 use crate::rpc::codec::Codec;
 use crate::rpc::frame::{self, PREFIX_BYTES, Prefix};
-use crate::rpc::grpc_call::not_inflated;
+use crate::rpc::grpc_call::{not_inflated, unpacked};
 use crate::rpc::status::{Code, Status};
 
 /// Largest reply (OTLP 1.11: clients limit replies to 4 MiB).
@@ -53,8 +53,8 @@ impl Call {
     fn judge(&mut self, head: &Head, ended: bool) -> Option<Result<Bytes, Status>> {
         match Status::from_trailers(|name| head.get(name)) {
             Some(Err(status)) => return Some(Err(status)),
+            Some(Ok(())) if ended => return Some(Err(no_message())),
             // Code 0 in the headers can stand before a body (clients 3: seen from servers).
-            Some(Ok(())) if ended => return Some(Ok(Bytes::new())),
             Some(Ok(())) => {}
             None => {
                 let status = head.status().and_then(|status| StatusCode::from_u16(status).ok());
@@ -75,16 +75,15 @@ impl Call {
         let trailers = trailers.ok_or_else(missing)?;
         Status::from_trailers(|name| trailers.get(name)).ok_or_else(missing)??;
         let (prefix, message) =
-            self.bytes.split_first_chunk::<PREFIX_BYTES>().ok_or_else(|| {
-                Status::new(Code::Internal, "cardinality violation: received no response message")
-            })?;
+            self.bytes.split_first_chunk::<PREFIX_BYTES>().ok_or_else(no_message)?;
         let prefix = Prefix::read(*prefix, REPLY_BYTES_MAX)?;
         if message.len() != prefix.len {
             return Err(Status::new(Code::Internal, "response is not one whole message"));
         }
-        match prefix.compressed {
-            false => Ok(Bytes::copy_from_slice(message)),
-            true => {
+        match (prefix.compressed, self.codec) {
+            (false, _) => Ok(Bytes::copy_from_slice(message)),
+            (true, Codec::None) => Err(unpacked()),
+            (true, _) => {
                 let reply = self.codec.inflate(message, REPLY_BYTES_MAX);
                 reply.map(Bytes::from).map_err(|e| not_inflated(self.codec, e, REPLY_BYTES_MAX))
             }
@@ -99,6 +98,12 @@ fn reset(code: u32) -> Status {
 
 fn missing() -> Status {
     Status::new(Code::Internal, "server closed the stream without sending trailers")
+}
+
+/// Code 0, which says nothing without a reply.
+fn no_message() -> Status {
+    let text = "cardinality violation: received no response message from non-server-streaming RPC";
+    Status::new(Code::Internal, text)
 }
 
 impl client::Call for Call {
@@ -168,7 +173,15 @@ mod tests {
             (&[OK, ("grpc-status", "8"), ("grpc-message", "no%20way")], true, Some((8, "no way"))),
             (&[OK, ("grpc-status", "99")], false, Some((2, ""))),
             (&[OK, ("grpc-status", "x")], false, Some((2, ""))),
-            (&[OK, DONE], true, Some((0, ""))),
+            (
+                &[OK, DONE],
+                true,
+                Some((
+                    13,
+                    "cardinality violation: received no response message from \
+                     non-server-streaming RPC",
+                )),
+            ),
             (&[OK, DONE], false, None),
             (&[OK], false, None),
             (
@@ -198,11 +211,14 @@ mod tests {
         packed[4] = u8::try_from(packed.len() - 5).unwrap();
         let gzip: &[_] = &[OK, ("grpc-encoding", "gzip")];
         let denied = ("grpc-status", "7");
-        let rows: [Row<'_>; 9] = [
+        let unpacked = "grpc: compressed flag set with identity or empty encoding";
+        let rows: [Row<'_>; 11] = [
             (&[OK], b"\0\0\0\0\x02ab", Some(DONE), 0, "ab"),
             (&[OK, DONE], b"\0\0\0\0\0", Some(DONE), 0, ""),
             (gzip, &packed, Some(DONE), 0, "packed"),
             (gzip, b"\x01\0\0\0\x01x", Some(DONE), 13, "grpc: failed to decompress"),
+            (&[OK], b"\x01\0\0\0\x02ab", Some(DONE), 13, unpacked),
+            (&[OK, ("grpc-encoding", "identity")], b"\x01\0\0\0\0", Some(DONE), 13, unpacked),
             (&[OK], b"\0\0\0\0\x02ab", Some(denied), 7, ""),
             (&[OK], b"", Some(DONE), 13, "cardinality violation: received no response message"),
             (&[OK], b"\0\0\0\0\x02a", Some(DONE), 13, "response is not one whole message"),

@@ -146,7 +146,7 @@ impl Driver {
     }
 
     fn done(&mut self, now: Instant, key: u32, result: Result<Bytes, Status>) {
-        let result = result.map(|reply| self.shared.rejected(&reply));
+        let result = result.and_then(|reply| self.shared.rejected(&reply));
         let failed = result.as_ref().err().filter(|s| s.is_retryable()).cloned();
         let mut queue = self.shared.queue.borrow_mut();
         let lost = queue.stats.lost();
