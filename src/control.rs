@@ -19,7 +19,7 @@ use self::generation::{Generation, Process};
 use crate::config::Plan;
 use crate::net::listener::Address;
 use crate::router::blueprint::{Blueprint, Entrance};
-use crate::router::core::{self as router_core, Message};
+use crate::router::core::{self as router_core, Lost, Message};
 use crate::router::snapshot::Snapshot;
 use crate::runtime::executor::{self, Seat};
 use crate::runtime::lease::Limit;
@@ -209,9 +209,10 @@ impl Running {
         }
     }
 
-    /// Ends the cores. Returns what was lost: items by exporter and endpoint.
-    pub async fn stop(self) -> Vec<(String, String, u64)> {
-        let mut lost: Vec<_> = self.ask(Message::Stop).await.into_iter().flatten().collect();
+    /// Ends the cores. Returns what was lost.
+    pub async fn stop(self) -> Lost {
+        let mut lost = Lost::default();
+        self.ask(Message::Stop).await.into_iter().for_each(|core| lost.add(core));
         for core in self.cores {
             // A panic would have ended the process already.
             let _ = core.thread.join();
@@ -219,13 +220,13 @@ impl Running {
         let old = self.old.into_inner().into_iter().map(reload::Old::into_inner);
         let current = self.current.into_inner();
         for generation in old.chain([current]).filter_map(Rc::into_inner) {
-            lost.extend(generation.close_files());
+            lost.items.extend(generation.close_files());
         }
         lost
     }
 
     /// [`Self::drain`], then [`Self::stop`].
-    pub async fn shut_down(self) -> Vec<(String, String, u64)> {
+    pub async fn shut_down(self) -> Lost {
         self.drain().await;
         self.stop().await
     }

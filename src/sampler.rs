@@ -485,6 +485,13 @@ impl Sampler {
         self.state.borrow().shard.buffered()
     }
 
+    /// Traces and spans that were given up because the options say so.
+    #[must_use]
+    pub fn given_up(&self) -> (u64, u64) {
+        let stats = &self.state.borrow().shard.stats;
+        (stats.given_up, stats.lost.shutdown)
+    }
+
     /// What this shard has counted.
     #[must_use]
     pub fn snapshot(&self) -> SamplerSnapshot {

@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Running, metrics};
 use crate::config::{Loaded, Plan, Report, Severity};
+use crate::router::core::Lost;
 use crate::runtime::clock;
 use crate::telemetry::http::{self, Health, ListenError};
 use crate::telemetry::log::{self, Log};
@@ -81,7 +82,22 @@ async fn serve(plan: Arc<Plan>, read: Read<'_>, log: &Log) -> ExitCode {
         never = admin.serve(&plan, &running, &health, log.lost()) => match never {},
     }
     let running = Rc::into_inner(running).expect("whoever shared it has ended");
-    for (exporter, endpoint, items) in running.stop().await {
+    tell_lost(&running.stop().await);
+    tracing::info!("Shutdown complete.");
+    ExitCode::SUCCESS
+}
+
+fn tell_lost(lost: &Lost) {
+    for (pipeline, &(traces, spans)) in lost.pending.iter().filter(|&(_, &lost)| lost != (0, 0)) {
+        tracing::warn!(
+            otelcol.component.kind = "processor",
+            otelcol.pipeline.id = %pipeline,
+            dropped_traces = traces,
+            dropped_items = spans,
+            "Dropping pending traces, as drop_pending_traces_on_shutdown says."
+        );
+    }
+    for (exporter, endpoint, items) in &lost.items {
         tracing::error!(
             otelcol.component.id = %exporter,
             otelcol.component.kind = "exporter",
@@ -90,8 +106,6 @@ async fn serve(plan: Arc<Plan>, read: Read<'_>, log: &Log) -> ExitCode {
             "Exporting failed. Dropping data."
         );
     }
-    tracing::info!("Shutdown complete.");
-    ExitCode::SUCCESS
 }
 
 fn tell_receivers(running: &Running) {

@@ -139,7 +139,8 @@ impl Nodes {
         futures_util::future::join_all(self.samplers.iter().map(Running::drain)).await;
         let mut census = self.count().await;
         for node in std::iter::once(self.router).chain(self.samplers) {
-            census.abandoned += node.stop().await.iter().map(|(_, _, spans)| spans).sum::<u64>();
+            census.abandoned +=
+                node.stop().await.items.iter().map(|(_, _, spans)| spans).sum::<u64>();
         }
         census
     }

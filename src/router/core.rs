@@ -1,6 +1,7 @@
 //! The life of one core: it makes its router and servers from the plan, serves what the control
 //! thread hands it, goes over to a new plan, and ends when it is told to.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -64,8 +65,8 @@ pub enum Message {
     End(u64),
     /// Take no more, deliver what is owned. Answered when nothing is left.
     Drain(oneshot::Sender<()>),
-    /// Give up what is left and end. Answered with the items lost, by exporter and endpoint.
-    Stop(oneshot::Sender<Vec<(String, String, u64)>>),
+    /// Give up what is left and end. Answered with what was lost.
+    Stop(oneshot::Sender<Lost>),
 }
 
 /// What an old generation still has on one core.
@@ -75,6 +76,26 @@ pub struct Left {
     pub connections: usize,
     /// Nothing is owned and nobody waits.
     pub is_idle: bool,
+}
+
+/// What was given up at the end.
+#[derive(Debug, Default)]
+pub struct Lost {
+    /// Items that were not delivered, by exporter and endpoint.
+    pub items: Vec<(String, String, u64)>,
+    /// Traces and spans that samplers gave up because they are told to, by pipeline.
+    pub pending: BTreeMap<String, (u64, u64)>,
+}
+
+impl Lost {
+    /// Adds what was lost elsewhere.
+    pub fn add(&mut self, other: Self) {
+        self.items.extend(other.items);
+        for (pipeline, (traces, spans)) in other.pending {
+            let sum = self.pending.entry(pipeline).or_default();
+            *sum = (sum.0 + traces, sum.1 + spans);
+        }
+    }
 }
 
 /// Runs core number `core` until it is stopped. `load` counts its connections for the control
@@ -105,7 +126,9 @@ pub async fn run(
     loop {
         match inbox.recv().await {
             Message::Stop(done) => {
-                let _ = done.send(life.all().flat_map(|g| g.abandon()).collect());
+                let mut lost = Lost::default();
+                life.all().for_each(|generation| lost.add(generation.abandon()));
+                let _ = done.send(lost);
                 return;
             }
             message => {

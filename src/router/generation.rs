@@ -3,12 +3,14 @@
 //! what is in flight ends in the old one.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use super::Router;
 use super::blueprint::{self, Blueprint};
+use super::core::Lost;
 use super::door::{Door, doors, enter};
 use super::kept::Kept;
 use crate::config::plan::{Pipeline, Sampling};
@@ -95,14 +97,18 @@ impl Generation {
         self.router.is_idle() && self.own().all(|placed| placed.sampler.is_idle())
     }
 
-    /// Gives up what is left; items lost, by exporter and endpoint.
-    pub(super) fn abandon(&self) -> Vec<(String, String, u64)> {
-        let mut lost = self.router.abandon();
+    /// Gives up what is left, and says what was.
+    pub(super) fn abandon(&self) -> Lost {
+        let mut items = self.router.abandon();
         let held: u64 = self.own().map(|placed| placed.sampler.held()).sum();
         if held > 0 {
-            lost.push(("tail_sampling".to_owned(), "undecided or not exported".to_owned(), held));
+            items.push(("tail_sampling".to_owned(), "undecided or not exported".to_owned(), held));
         }
-        lost
+        let mut pending = BTreeMap::new();
+        for placed in self.own().filter(|placed| placed.options.drop_pending_on_shutdown) {
+            pending.insert(placed.pipeline.clone(), placed.sampler.given_up());
+        }
+        Lost { items, pending }
     }
 
     /// Ends it when it is idle everywhere; `next` need not ask its samplers any more.

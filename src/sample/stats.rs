@@ -58,6 +58,8 @@ pub struct Stats {
     pub dropped: u64,
     /// Spans that were never decided about.
     pub lost: Lost,
+    /// Traces given up at shutdown, with `drop_pending_traces_on_shutdown`.
+    pub given_up: u64,
     /// Entries made in the map.
     pub new_traces: u64,
     /// Traces decided, by outcome.
@@ -97,6 +99,7 @@ impl Stats {
             kept: 0,
             dropped: 0,
             lost: Lost::default(),
+            given_up: 0,
             new_traces: 0,
             decided: [0; 3],
             votes: vec![Votes::default(); policies],
@@ -122,6 +125,7 @@ impl Stats {
         self.lost.evicted += other.lost.evicted;
         self.lost.too_large += other.lost.too_large;
         self.lost.shutdown += other.lost.shutdown;
+        self.given_up += other.given_up;
         self.new_traces += other.new_traces;
         add(&mut self.decided, &other.decided);
         for (mine, theirs) in self.votes.iter_mut().zip(&other.votes) {

@@ -111,6 +111,29 @@ fn sigterm_decides_what_waits_and_delivers_it() {
 }
 
 #[test]
+fn sigterm_tells_once_what_the_setting_gives_up() {
+    run(async {
+        let store = Backend::new(None).await;
+        store.start().await;
+        let yaml = sampler_at("127.0.0.1:0", "1h", &store, 2, "");
+        let setting = "decision_wait: 1h\n    drop_pending_traces_on_shutdown: true";
+        let mut process = Process::start(&yaml.replace("decision_wait: 1h", setting)).await;
+        let sent = send(&process, 60).await;
+        process.terminate();
+        assert_eq!(process.ended().await, 0, "{}", process.log());
+        assert_eq!(store.taken(), 0);
+        let log = process.log();
+        let told: Vec<&str> =
+            log.lines().filter(|l| l.contains("Dropping pending traces")).collect();
+        assert_eq!(told.len(), 1, "{log}");
+        assert!(told[0].contains("\"otelcol.pipeline.id\": \"traces\""), "{log}");
+        assert_eq!(process.sum("Dropping pending traces", "dropped_traces"), 60);
+        let spans: usize = sent.iter().map(|export| export.spans.len()).sum();
+        assert_eq!(process.sum("Dropping pending traces", "dropped_items"), spans as u64);
+    });
+}
+
+#[test]
 fn what_is_kept_waits_for_a_store_that_is_down() {
     run(async {
         let store = Backend::new(None).await;

@@ -287,6 +287,7 @@ impl Shard {
                 self.tell(due.chain, End::Shutdown, None);
                 let Chain { trace, spans, .. } = *self.chains.get(due.chain);
                 self.stats.lost.shutdown += u64::from(spans);
+                self.stats.given_up += 1;
                 self.census.decide();
                 self.remove(tick.moment.now, trace, false);
             }
