@@ -45,6 +45,8 @@ const SLICE: Duration = Duration::from_micros(500);
 const STORE_WAIT: Duration = Duration::from_secs(1);
 /// Longest time that a request waits for memory before it is refused.
 const ROOM_WAIT: Duration = Duration::from_secs(1);
+/// At most one line of a kind in this time.
+const QUIET: Duration = Duration::from_secs(10);
 /// Memory that a request needs beside its own bytes: directory, records, a new segment.
 const ROOM_BYTES: u64 = 64 << 10;
 /// Makes the hash that says which shard has a trace another one than those of the tables.
@@ -117,6 +119,7 @@ struct State {
     charge: Charge,
     timings: Timings,
     quiet: Quiet,
+    quiet_ignored: Quiet,
 }
 
 /// Why a request is not taken.
@@ -176,7 +179,8 @@ impl Sampler {
             index: Index::new(),
             split: Split::new(),
             charge,
-            quiet: Quiet::new(Duration::from_secs(10)),
+            quiet: Quiet::new(QUIET),
+            quiet_ignored: Quiet::new(QUIET),
         };
         Self {
             at,
@@ -355,6 +359,7 @@ impl Sampler {
             }
         }
         self.settle();
+        self.tell_ignored();
         self.end_slice(&slice);
     }
 
@@ -434,6 +439,13 @@ impl Sampler {
         }
     }
 
+    fn tell_ignored(&self) {
+        let state = &mut *self.state.borrow_mut();
+        if state.shard.has_ignored() && state.quiet_ignored.admit(clock::now()).is_some() {
+            state.tell_ignored();
+        }
+    }
+
     fn settle(&self) {
         let state = &mut *self.state.borrow_mut();
         state.settle();
@@ -446,6 +458,7 @@ impl Sampler {
     pub fn finish(&self) {
         let state = &mut *self.state.borrow_mut();
         state.shard.finish(moment());
+        state.tell_ignored();
         state.settle();
         self.bell.ring();
     }
@@ -501,6 +514,20 @@ impl Sampler {
 }
 
 impl State {
+    /// What the collector says of each span stands in one line with the number of errors.
+    fn tell_ignored(&mut self) {
+        for (errors, condition, error) in self.shard.take_ignored() {
+            tracing::warn!(
+                otelcol.component.id = "tail_sampling",
+                otelcol.component.kind = "processor",
+                error = %error,
+                condition,
+                errors,
+                "failed to eval condition"
+            );
+        }
+    }
+
     fn settle(&mut self) {
         self.charge.set(self.shard.bytes());
     }

@@ -18,8 +18,10 @@ use crate::otlp::span::{Facts, Found, Wanted};
 use crate::otlp::value::{Value, attributes};
 
 mod compile;
+mod ignored;
 mod times;
 
+pub use ignored::Ignored;
 pub use times::Times;
 
 /// Field of a span: its events.
@@ -130,9 +132,15 @@ impl Program {
         }
     }
 
-    /// Adds the predicates that hold for a span.
+    /// Adds the predicates that hold for a span; errors that are told of go to `ignored`.
     #[inline]
-    pub fn ask_span(&self, subject: &Subject<'_>, unix_nanos: u64, holds: &mut [u64]) {
+    pub fn ask_span(
+        &self,
+        subject: &Subject<'_>,
+        unix_nanos: u64,
+        holds: &mut [u64],
+        ignored: &mut [Ignored],
+    ) {
         for found in subject.found {
             let tests = &self.keys[found.key as usize];
             let value = Value::read(found.value.of(subject.body));
@@ -157,9 +165,9 @@ impl Program {
                 bit.set(holds);
             }
         }
-        for conditions in &self.conditions {
+        for (conditions, ignored) in self.conditions.iter().zip(ignored) {
             if !conditions.holds.is_in(holds) && !conditions.fails.is_in(holds) {
-                conditions.ask(subject, unix_nanos, holds);
+                conditions.ask(subject, unix_nanos, holds, ignored);
             }
         }
     }
@@ -213,7 +221,13 @@ impl KeyTests {
 
 impl Conditions {
     /// The first condition that holds, or that fails where failures count, decides.
-    fn ask(&self, subject: &Subject<'_>, unix_nanos: u64, holds: &mut [u64]) {
+    fn ask(
+        &self,
+        subject: &Subject<'_>,
+        unix_nanos: u64,
+        holds: &mut [u64],
+        ignored: &mut Ignored,
+    ) {
         let mut scene = Scene {
             resource: subject.resource,
             scope: subject.scope,
@@ -222,20 +236,26 @@ impl Conditions {
             now_unix_nanos: unix_nanos,
             noted: Some(Noted { body: subject.body, facts: subject.facts, found: subject.found }),
         };
-        if self.any(&self.span, &scene, holds) || self.event.is_empty() {
+        if self.any((&self.span, 0), &scene, holds, ignored) || self.event.is_empty() {
             return;
         }
         for event in crate::otlp::value::messages(subject.span, EVENTS) {
             scene.event = Some(event);
-            if self.any(&self.event, &scene, holds) {
+            if self.any((&self.event, self.span.len()), &scene, holds, ignored) {
                 return;
             }
         }
     }
 
-    /// True if it is decided.
-    fn any(&self, conditions: &[Condition], scene: &Scene<'_>, holds: &mut [u64]) -> bool {
-        for condition in conditions {
+    /// True if it is decided. The position of the first of `conditions` is `first`.
+    fn any(
+        &self,
+        (conditions, first): (&[Condition], usize),
+        scene: &Scene<'_>,
+        holds: &mut [u64],
+        ignored: &mut Ignored,
+    ) -> bool {
+        for (at, condition) in conditions.iter().enumerate() {
             match condition.eval(scene) {
                 Ok(true) => {
                     self.holds.set(holds);
@@ -245,6 +265,9 @@ impl Conditions {
                 Err(_) if self.error_mode == ErrorMode::Propagate => {
                     self.fails.set(holds);
                     return true;
+                }
+                Err(error) if self.error_mode == ErrorMode::Ignore => {
+                    ignored.add(first + at, error);
                 }
                 Err(_) => {}
             }

@@ -19,8 +19,9 @@ use super::gather::Gather;
 use super::hash::Key;
 use super::intern::Interner;
 use super::options::{Gates, Options, Strategy};
+use super::ottl::EvalError;
 use super::policy::Limiters;
-use super::program::Program;
+use super::program::{Ignored, Program};
 use super::states::States;
 use super::stats::Stats;
 use super::threshold::Threshold;
@@ -89,6 +90,8 @@ pub struct Shard {
     states: States,
     /// What became of traces, for who asked to hear it.
     fates: Option<Vec<Fate>>,
+    /// Errors of conditions that somebody is to be told of.
+    ignored: Vec<Ignored>,
     /// The policy that kept what left last.
     kept_by: Option<u16>,
     /// What has been counted.
@@ -208,6 +211,7 @@ impl Shard {
             },
             states: States::new(options.gates.use_trace_state),
             fates: None,
+            ignored: program.ignored(),
             kept_by: None,
             program,
             limiters,
@@ -262,6 +266,18 @@ impl Shard {
     /// asked calls this after every [`Self::push`] and [`Self::poll`]: what is not taken waits.
     pub fn fates(&mut self) -> impl Iterator<Item = Fate> {
         self.fates.iter_mut().flat_map(|fates| fates.drain(..))
+    }
+
+    /// Whether conditions failed that are ignored and told of.
+    #[must_use]
+    pub fn has_ignored(&self) -> bool {
+        self.ignored.iter().any(Ignored::is_some)
+    }
+
+    /// What has failed since the last call, by policy: how many errors, the condition that failed
+    /// last, and its error.
+    pub fn take_ignored(&mut self) -> impl Iterator<Item = (u64, &str, EvalError)> {
+        self.program.take_ignored(&mut self.ignored)
     }
 
     /// The trace of a chain has come to its end, the spans still there.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData};
 use prost::Message as _;
 use tracemill::otlp::{self, Index, Signal};
-use tracemill::sample::options::{Gates, Policy, Rule};
+use tracemill::sample::options::{ErrorMode, Gates, Policy, Rule};
 use tracemill::sample::stats::Outcome;
 use tracemill::sample::{Census, Moment, Options, Program, Setup, Shard, Step};
 use tracemill::testing::oracle::{Counts, Decision, PolicyCounts, Weight, normalize};
@@ -185,4 +185,31 @@ fn few_traces_that_wait_for_long_hold_no_memory_of_the_many_that_do_not() {
         let names: Vec<u64> = spans.map(|span| span.name.parse().unwrap()).collect();
         assert_eq!(names, [0, 1, 2].map(|at| number * 10 + at));
     }
+}
+
+/// What is ignored after two spans whose condition fails, twice.
+fn ignored(error_mode: ErrorMode) -> Vec<(u64, String, String)> {
+    let span = vec!["false".into(), "Substring(attributes[\"x\"], 0, 1) == \"a\"".into()];
+    let rule = Rule::OttlCondition { error_mode, span, spanevent: Vec::new() };
+    let policies = vec![Policy { name: "x".into(), rule }];
+    let mut real = Real::start(&Options { policies, ..Options::default() });
+    // Of one trace: two spans without attributes.
+    let body = [0x0a, 6, 0x12, 4, 0x12, 0, 0x12, 0];
+    real.arrive(Instant(0), &body);
+    assert_eq!(real.shard.has_ignored(), error_mode == ErrorMode::Ignore);
+    let told = real.shard.take_ignored();
+    let told = told.map(|(errors, text, error)| (errors, text.to_owned(), error.to_string()));
+    let told = told.collect();
+    assert!(!real.shard.has_ignored());
+    assert_eq!(real.shard.take_ignored().count(), 0);
+    told
+}
+
+#[test]
+fn errors_that_are_ignored_are_counted_with_the_last_and_silent_ones_are_not() {
+    let text = "Substring(attributes[\"x\"], 0, 1) == \"a\"".to_owned();
+    let error = "expected string but got nil".to_owned();
+    assert_eq!(ignored(ErrorMode::Ignore), [(2, text, error)]);
+    assert_eq!(ignored(ErrorMode::Silent), []);
+    assert_eq!(ignored(ErrorMode::Propagate), []);
 }

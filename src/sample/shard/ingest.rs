@@ -234,7 +234,8 @@ impl Shard {
                 scope: self.scopes.get(origin.scope).content(),
                 span: content,
             };
-            self.program.ask_span(&subject, batch.moment.unix_nanos, holds);
+            let unix_nanos = batch.moment.unix_nanos;
+            self.program.ask_span(&subject, unix_nanos, holds, &mut self.ignored);
             self.program.ask_times(&mut chain.times, facts, holds);
             sum.has_root |= facts.is_root;
             if self.program.needs_size {
