@@ -290,7 +290,16 @@ pub fn load(request: &Request) -> Result<Loaded, ExitCode> {
     tell(read(request))
 }
 
-/// The same for what opens no socket, so that certificates and keys may be missing.
+/// The same for what is going to run: warnings are left to the caller, too, whose log has the form
+/// and the outputs that the configuration asks for.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_to_run(request: &Request) -> Result<Loaded, ExitCode> {
+    read(request).map_err(|report| refuse(&report))
+}
+
+/// As [`load`] for what opens no socket, so that certificates and keys may be missing.
 ///
 /// # Errors
 /// As [`load`].
@@ -307,11 +316,13 @@ fn tell(loaded: Result<Loaded, config::Report>) -> Result<Loaded, ExitCode> {
             }
             Ok(loaded)
         }
-        Err(report) => {
-            eprintln!("{report}");
-            Err(ExitCode::FAILURE)
-        }
+        Err(report) => Err(refuse(&report)),
     }
+}
+
+fn refuse(report: &config::Report) -> ExitCode {
+    eprintln!("{report}");
+    ExitCode::FAILURE
 }
 
 /// Writes to standard output; a reader that has gone away is no error.

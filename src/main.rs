@@ -18,7 +18,7 @@ fn main() -> ExitCode {
             Ok(loaded) => replay::run(&loaded.plan, &options),
             Err(code) => code,
         },
-        Command::Run(request) => match cli::load(&request) {
+        Command::Run(request) => match cli::load_to_run(&request) {
             Ok(loaded) => control::serve::run(loaded, &|| cli::read(&request)),
             Err(code) => code,
         },

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Running, metrics};
-use crate::config::{Loaded, Plan, Report, Severity};
+use crate::config::{Loaded, Notice, Plan, Report, Severity};
 use crate::router::core::Lost;
 use crate::runtime::clock;
 use crate::telemetry::http::{self, Health, ListenError};
@@ -33,9 +33,7 @@ pub fn run(loaded: Loaded, read: Read<'_>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    for notice in notices.iter().filter(|n| n.severity != Severity::Warning) {
-        tracing::info!("{notice}");
-    }
+    tell_notices(&notices);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let code = match runtime {
         Ok(runtime) => runtime.block_on(serve(Arc::new(plan), read, &log)),
@@ -46,6 +44,16 @@ pub fn run(loaded: Loaded, read: Read<'_>) -> ExitCode {
     };
     drop(log);
     code
+}
+
+/// What is odd about a configuration that runs.
+fn tell_notices(notices: &[Notice]) {
+    for notice in notices {
+        match notice.severity {
+            Severity::Warning => tracing::warn!("{notice}"),
+            _ => tracing::info!("{notice}"),
+        }
+    }
 }
 
 async fn serve(plan: Arc<Plan>, read: Read<'_>, log: &Log) -> ExitCode {
@@ -159,9 +167,7 @@ async fn reload(running: &Running, read: Read<'_>, asked: bool, refused: &mut St
             return;
         }
         Ok(loaded) => {
-            for notice in &loaded.notices {
-                tracing::info!("{notice}");
-            }
+            tell_notices(&loaded.notices);
             match running.reload(Arc::new(loaded.plan)).await {
                 Ok(()) => {
                     refused.clear();

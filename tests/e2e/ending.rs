@@ -79,6 +79,28 @@ fn a_port_in_use_is_a_clear_error_and_exit_code_1() {
     });
 }
 
+#[test]
+fn warnings_of_a_process_that_starts_go_to_the_outputs_of_its_log() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.log");
+        let logs = format!("logs: {{encoding: json, output_paths: [{}]}}", path.display());
+        // An old name.
+        let yaml = yaml("  logging: {verbosity: basic}", &[("traces", "logging")], ENGINE);
+        let yaml = yaml.replace("  telemetry:\n", &format!("  telemetry:\n    {logs}\n"));
+        let mut process = Process::spawn(&yaml);
+        let written = || std::fs::read_to_string(&path).unwrap_or_default();
+        until("it is ready", || written().contains("Everything is ready")).await;
+        process.terminate();
+        assert_eq!(process.ended().await, 0);
+        assert_eq!(process.log(), "", "nothing goes around the log");
+        let written = written();
+        let warning = written.lines().find(|l| l.contains("old name of debug")).unwrap();
+        let warning: serde_json::Value = serde_json::from_str(warning).unwrap();
+        assert_eq!(warning["level"], "warn");
+    });
+}
+
 const ENGINE: &str = "{cores: 2, pin: false, memory_limit_mib: 200}";
 
 #[test]
