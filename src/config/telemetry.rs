@@ -39,11 +39,11 @@ fn logs(b: &mut Block<'_>) -> Options {
     let encodings = [("console", false), ("json", true)];
     let log_json = b.choice("encoding", "console", &encodings, false);
     let log_output_paths = b.texts("output_paths", &["stderr"]);
+    let log_caller = !b.flag("disable_caller", false);
     let log_initial_fields = b.pairs("initial_fields");
     b.refuse("processors", "sending tracemill's own logs by OTLP is not in this release", "");
     let zap = "it concerns the collector's log library";
     b.ignore("development", Kind::Flag, zap);
-    b.ignore("disable_caller", Kind::Flag, "lines name no caller");
     b.ignore("disable_stacktrace", Kind::Flag, "lines carry no stack");
     b.ignore("disable_zap_resource", Kind::Flag, zap);
     b.ignore("error_output_paths", Kind::Texts, zap);
@@ -53,6 +53,7 @@ fn logs(b: &mut Block<'_>) -> Options {
         metrics_level: MetricsLevel::Normal,
         log_level,
         log_json,
+        log_caller,
         log_output_paths,
         log_initial_fields,
         resource: Vec::new(),

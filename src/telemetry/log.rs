@@ -181,6 +181,7 @@ where
 /// How a line looks.
 struct Format {
     json: bool,
+    caller: bool,
     /// Initial fields and the resource, which stand before the fields of each line.
     constant: String,
     wall: fn() -> SystemTime,
@@ -200,7 +201,7 @@ impl Format {
             }
             constant.raw("resource", format_args!("{{{}}}", resource.text));
         }
-        Self { json, constant: constant.text, wall }
+        Self { json, caller: options.log_caller, constant: constant.text, wall }
     }
 }
 
@@ -234,13 +235,20 @@ where
         let caller = Caller(event.metadata().file(), event.metadata().line());
         if self.json {
             let message = serde_json::Value::from(message);
-            write!(line, r#"{{"level":"{level}","ts":"{ts}","caller":"{caller}","msg":{message}"#)?;
+            write!(line, r#"{{"level":"{level}","ts":"{ts}""#)?;
+            if self.caller {
+                write!(line, r#","caller":"{caller}""#)?;
+            }
+            write!(line, r#","msg":{message}"#)?;
             if !text.is_empty() {
                 write!(line, ",{text}")?;
             }
             return writeln!(line, "}}");
         }
-        write!(line, "{ts}\t{level}\t{caller}\t")?;
+        write!(line, "{ts}\t{level}\t")?;
+        if self.caller {
+            write!(line, "{caller}\t")?;
+        }
         for c in message.chars() {
             // A line is one line, and its columns are those of the format.
             if c.is_control() && event.metadata().target() != TEXT {
@@ -347,6 +355,7 @@ mod tests {
             metrics_level: MetricsLevel::Normal,
             log_level: LogLevel::Info,
             log_json,
+            log_caller: true,
             log_output_paths: Vec::new(),
             log_initial_fields: vec![pair(("zone", "a1")), pair(("abc", "2"))],
             resource: vec![pair(("service.name", "peer")), pair(("service.instance.id", "7"))],
@@ -424,6 +433,23 @@ mod tests {
         let keys = ["level", "ts", "caller", "msg", "abc", "zone", "resource", "otelcol.component"];
         let at = keys.map(|key| text.find(&format!("\"{key}")).unwrap());
         assert!(at.is_sorted(), "{text}");
+    }
+
+    #[test]
+    fn lines_need_not_name_their_caller() {
+        let bare = |json| Options {
+            log_caller: false,
+            log_initial_fields: Vec::new(),
+            resource: Vec::new(),
+            ..options(json)
+        };
+        let line = lines(&bare(false), || tracing::warn!("odd"));
+        assert_eq!(line, "2026-11-22T11:39:09.095Z\twarn\todd\n");
+        let line = lines(&bare(true), || tracing::warn!("odd"));
+        assert_eq!(
+            line,
+            "{\"level\":\"warn\",\"ts\":\"2026-11-22T11:39:09.095Z\",\"msg\":\"odd\"}\n"
+        );
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub struct Options {
     pub log_level: LogLevel,
     /// `json` instead of `console`.
     pub log_json: bool,
+    /// Lines name the place in the source that wrote them.
+    pub log_caller: bool,
     /// Paths of log lines: `stderr`, `stdout` or files.
     pub log_output_paths: Vec<String>,
     /// Added to each line.
