@@ -8,12 +8,17 @@ use crate::upstream::options::RetryOptions;
 /// Reads the block of `b`; `enabled` is what an absent key means.
 ///
 /// At the balancer's own level the collector leaves all other keys at zero, which is a loop without
-/// delay or end (loadbalancing 1.5). Here they have the core defaults, and that is said.
+/// delay or end (loadbalancing 1.5). Here they have the core defaults, and that is said; one that
+/// would contradict what is given is the collector's zero.
 pub fn read(b: &mut Block<'_>, enabled: bool, balancer: bool) -> Option<RetryOptions> {
     b.block("retry_on_failure", |b| {
         let enabled = b.flag("enabled", enabled);
         let default = RetryOptions::default();
-        let max_elapsed_time = b.duration("max_elapsed_time", default.max_elapsed_time);
+        let end = match balancer && longest_interval(b) > default.max_elapsed_time {
+            true => Duration::ZERO,
+            false => default.max_elapsed_time,
+        };
+        let max_elapsed_time = b.duration("max_elapsed_time", end);
         // The collector's zero fits under any limit; so must the defaults that stand in for it.
         let cap = |d: Duration| match balancer && !max_elapsed_time.is_zero() {
             true => d.min(max_elapsed_time),
@@ -34,6 +39,15 @@ pub fn read(b: &mut Block<'_>, enabled: bool, balancer: bool) -> Option<RetryOpt
         }
         enabled.then_some(options)
     })
+}
+
+/// The longest interval that is given.
+fn longest_interval(b: &mut Block<'_>) -> Duration {
+    let keys = ["initial_interval", "max_interval"];
+    b.unrecorded(|b| keys.map(|key| b.duration(key, Duration::ZERO)))
+        .into_iter()
+        .max()
+        .unwrap_or_default()
 }
 
 fn check(b: &Block<'_>, o: &RetryOptions) {
