@@ -2,6 +2,7 @@
 //! key, so it can stand in a second `--config` file.
 
 use super::machine::Budget;
+use super::print::Out;
 use super::read::Block;
 use crate::route::Generation;
 use crate::runtime;
@@ -26,7 +27,13 @@ pub struct Engine {
 pub fn read(b: &mut Block<'_>) -> Engine {
     let default = runtime::Options::default();
     let cores = b.has("cores").then(|| positive(b, "cores", 1));
+    if cores.is_none() {
+        b.record("cores", Out::left_out("one for each CPU, as far as the CPU quota reaches"));
+    }
     let cpus = b.numbers("cpus", CORES_MAX);
+    if cpus.is_empty() {
+        b.record("cpus", Out::List(Vec::new()));
+    }
     if let (Some(cores), false) = (cores, cpus.is_empty())
         && cores > cpus.len()
     {
@@ -79,6 +86,10 @@ fn merge(b: &mut Block<'_>) -> MergeOptions {
 fn budget(b: &mut Block<'_>) -> Option<Budget> {
     if !b.has("memory_limit_mib") {
         b.refuse_at_if_given("memory_spike_limit_mib", "stands only beside memory_limit_mib");
+        b.record(
+            "memory_limit_mib",
+            Out::left_out("memory_limiter's, else by what the machine has"),
+        );
         return None;
     }
     let limit = b.unsigned32("memory_limit_mib", 0);

@@ -33,6 +33,12 @@ impl Out {
         Self::Scalar(value.to_string())
     }
 
+    /// Nothing: what takes effect follows from the machine or from other keys, as a comment says.
+    #[must_use]
+    pub fn left_out(comment: &str) -> Self {
+        Self::Scalar(format!("null # {comment}"))
+    }
+
     /// A list of texts.
     #[must_use]
     pub fn texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {

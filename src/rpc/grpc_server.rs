@@ -35,7 +35,7 @@ use crate::runtime::turn;
 use crate::time::Instant;
 
 /// Streams of one connection unless configured. The collector has no limit; SDKs use one to thirty.
-const STREAMS_MAX: u32 = 1000;
+pub const STREAMS_MAX: u32 = 1000;
 /// Header list of one request (gRPC suggests 8 KiB; `headers` of users can be long).
 const HEADER_BYTES_MAX: u32 = 64 << 10;
 /// Frames we are ready to take. Peers that honour it save framing; grpc-go cuts at 16 KiB anyway.

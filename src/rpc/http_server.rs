@@ -48,10 +48,10 @@ const HEADERS_BYTES_MAX: u32 = 64 << 10;
 const WINDOW_BYTES: u32 = 1 << 20;
 /// Time for a head to arrive unless set. The collector sets none, so a stalled peer would keep its
 /// connection for ever.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time between requests unless set. SDKs flush every 5 to 60 s and a closed connection costs the
 /// unlucky request a retry, so this is far above.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// A peer that takes nothing of an answer for this time is cut off.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A call that still runs this long after the call to finish loses its connection.

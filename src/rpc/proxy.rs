@@ -36,6 +36,18 @@ impl Proxy {
     }
 }
 
+/// The URL of a proxy without the password in it, if it has one.
+#[must_use]
+pub fn redacted(url: &str) -> String {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |at| start + at);
+    let login = url[start..end].rfind('@').map(|at| &url[start..start + at]);
+    match login.and_then(|login| login.split_once(':').map(|(name, _)| (name, login.len()))) {
+        Some((name, login)) => format!("{}{name}:REDACTED{}", &url[..start], &url[start + login..]),
+        None => url.to_owned(),
+    }
+}
+
 /// The value of `Authorization` for `name:password` as it stands in a URL.
 fn basic(login: &str) -> HeaderValue {
     let plain: Vec<u8> = percent_encoding::percent_decode_str(login).collect();

@@ -7,12 +7,13 @@ use http::Uri;
 use super::queue::{self, Sending};
 use super::{auth, grpc_client, retry, tls};
 use crate::config::plan::ExporterKind;
+use crate::config::print::Out;
 use crate::config::read::{Absent, Block, Kind};
 use crate::net::tls::Protocol;
 use crate::otlp::Signal;
 use crate::rpc::Codec;
 use crate::rpc::options::Keep;
-use crate::rpc::proxy::Proxy;
+use crate::rpc::proxy::{self, Proxy};
 use crate::upstream::Options;
 use crate::upstream::options::{Encoding, HttpOptions, MergeOptions, Protocol as Spoken};
 
@@ -209,10 +210,11 @@ fn keep(b: &mut Block<'_>) -> Keep {
 }
 
 fn proxy(b: &mut Block<'_>) -> Option<Proxy> {
-    let url = b.text_if_given("proxy_url");
+    let url = b.unrecorded(|b| b.text_if_given("proxy_url"));
     if url.is_empty() {
         return None;
     }
+    b.record("proxy_url", Out::text(&proxy::redacted(&url)));
     match Proxy::parse(&url) {
         Ok(proxy) => Some(proxy),
         Err(what) => {

@@ -12,8 +12,9 @@ use crate::config::read::{Absent, Block, Kind};
 use crate::net::options::Transport;
 use crate::net::tls::{Protocol, ServerOptions};
 use crate::rpc::codec::HTTP_ENCODINGS;
+use crate::rpc::http_server::{self, IDLE_TIMEOUT};
 use crate::rpc::options::ServerKeepalive;
-use crate::rpc::{Codec, Cors, GrpcServerOptions, HttpServerOptions, http_server};
+use crate::rpc::{Codec, Cors, GrpcServerOptions, HttpServerOptions, grpc_server};
 
 const OWN_BUFFERS: &str = "buffers are tracemill's own";
 
@@ -41,7 +42,11 @@ fn grpc(b: &mut Block<'_>) -> GrpcServerOptions {
             default.recv_bytes_max
         }
     };
-    let streams = b.unsigned32("max_concurrent_streams", 0);
+    let streams = match b.unrecorded(|b| b.unsigned32("max_concurrent_streams", 0)) {
+        0 => grpc_server::STREAMS_MAX,
+        streams => streams,
+    };
+    b.record("max_concurrent_streams", Out::plain(streams));
     let keepalive = b.optional("keepalive", Absent::Off, keepalive).unwrap_or_default();
     for key in ["read_buffer_size", "write_buffer_size"] {
         if b.has(key) && b.unrecorded(|b| b.signed(key, 0)) < 0 {
@@ -58,7 +63,7 @@ fn grpc(b: &mut Block<'_>) -> GrpcServerOptions {
         transport,
         tls: tls.map(Box::new),
         recv_bytes_max,
-        streams_max: (streams > 0).then_some(streams),
+        streams_max: Some(streams),
         keepalive,
         auth: None,
         include_metadata,
@@ -97,17 +102,18 @@ fn http(b: &mut Block<'_>) -> HttpServerOptions {
     b.overlook_unknown();
     let default = HttpServerOptions::default();
     let endpoint = b.text("endpoint", &default.endpoint);
-    let bytes = b.signed("max_request_body_size", 0);
+    let bytes = b.unrecorded(|b| b.signed("max_request_body_size", 0));
     let body_bytes_max = match usize::try_from(bytes) {
         Ok(bytes) if bytes > 0 => bytes,
         _ => default.body_bytes_max,
     };
+    b.record("max_request_body_size", Out::plain(body_bytes_max));
     let keys = ["traces_url_path", "metrics_url_path", "logs_url_path"];
     let mut paths = default.paths;
     for (path, key) in paths.iter_mut().zip(keys) {
         *path = url_path(b, key, path);
     }
-    let read_header_timeout = b.duration("read_header_timeout", Duration::ZERO);
+    let read_header_timeout = b.duration_or("read_header_timeout", http_server::HEAD_TIMEOUT);
     let (keep_alive, idle_timeout) = keep_alive(b);
     let whole = "the time for a whole request is bounded by tracemill itself";
     b.ignore("read_timeout", Kind::Duration, whole);
@@ -202,7 +208,7 @@ fn keep_alive(b: &mut Block<'_>) -> (bool, Duration) {
             b.error_at("keepalive", what, "keepalive: {idle_timeout: 1m}");
         }
         let inside =
-            b.optional("keepalive", Absent::Off, |b| b.duration("idle_timeout", Duration::ZERO));
+            b.optional("keepalive", Absent::Off, |b| b.duration_or("idle_timeout", IDLE_TIMEOUT));
         return (inside.is_some(), inside.unwrap_or_default());
     }
     let idle = beside.unwrap_or_default();
@@ -216,10 +222,11 @@ fn keep_alive(b: &mut Block<'_>) -> (bool, Duration) {
     }
     if off {
         b.record("keepalive", Out::Map(vec![("enabled".into(), Out::plain(false))]));
-    } else {
-        b.block("keepalive", |b| b.duration("idle_timeout", idle));
+        return (false, idle);
     }
-    (!off, idle)
+    let idle = if idle.is_zero() { IDLE_TIMEOUT } else { idle };
+    b.block("keepalive", |b| b.duration("idle_timeout", idle));
+    (true, idle)
 }
 
 fn url_path(b: &mut Block<'_>, key: &'static str, default: &str) -> String {

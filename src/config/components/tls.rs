@@ -173,7 +173,13 @@ fn version(
     default: Version,
     refused: &mut Refused,
 ) -> Version {
-    let written = b.text(key, "");
+    let written = b.unrecorded(|b| b.text(key, ""));
+    let shown = match default {
+        _ if !written.is_empty() => &written,
+        Version::Tls12 => "1.2",
+        Version::Tls13 => "1.3",
+    };
+    b.record(key, Out::text(shown));
     match written.as_str() {
         "" => default,
         "1.2" => Version::Tls12,

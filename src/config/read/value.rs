@@ -163,6 +163,14 @@ impl<'a> Block<'a> {
         duration
     }
 
+    /// A duration of which zero stands for the default; what takes effect is shown.
+    pub fn duration_or(&mut self, key: &'static str, default: Duration) -> Duration {
+        let written = self.unrecorded(|b| b.duration(key, default));
+        let duration = if written.is_zero() { default } else { written };
+        self.record(key, Out::plain(show_duration(duration)));
+        duration
+    }
+
     /// A duration; one that is negative acts as zero.
     pub fn duration_or_negative(&mut self, key: &'static str, default: Duration) -> Duration {
         let duration = self.duration_of(key, default).unwrap_or_default();
