@@ -363,7 +363,7 @@ impl Router {
         let items = index.count();
         let exits = &ways[way].exits[signal as usize][exit];
         for &at in &exits.debugs {
-            debug[at].show(now, signal, &call.message);
+            debug[at].show(now, signal, &call.message, items);
         }
         let mut but = None;
         for &at in &exits.outlets {
@@ -423,7 +423,10 @@ impl Router {
         let state = self.state.borrow();
         let mut lanes: Vec<_> =
             state.outlets.iter().flat_map(Outlet::lanes).map(snapshot::lane).collect();
-        lanes.extend(state.outlets.iter().flat_map(Outlet::ownerless).map(snapshot::ownerless));
+        let ownerless = state.outlets.iter().flat_map(Outlet::ownerless);
+        let shown = state.debug.iter().flat_map(debug::Sink::stats);
+        let shown = shown.map(|(exporter, signal, stats)| (exporter, signal, stats, 0));
+        lanes.extend(ownerless.chain(shown).map(snapshot::endpointless));
         let received =
             state.ways.iter().map(|way| (way.receiver.clone(), way.received.clone())).collect();
         let rings = state.outlets.iter().map(|o| o.ring().cloned()).collect();

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use crate::otlp::Signal;
 use crate::time::Instant;
 use crate::upstream::debug::{Debug, Options};
+use crate::upstream::stats::Stats;
 
 /// One `debug` exporter on one core.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub struct Sink {
     debug: Debug,
     internal: bool,
     outputs: Vec<Output>,
+    /// By signal.
+    stats: [Stats; 3],
 }
 
 #[derive(Debug)]
@@ -34,11 +37,20 @@ impl Sink {
             debug: Debug::new(options),
             internal: options.use_internal_logger,
             outputs: outputs.collect(),
+            stats: Default::default(),
         }
     }
 
-    /// Writes what a request holds.
-    pub fn show(&mut self, now: Instant, signal: Signal, body: &[u8]) {
+    /// What it has shown, by signal: it loses nothing.
+    pub fn stats(&self) -> impl Iterator<Item = (&str, Signal, &Stats)> {
+        Signal::ALL.into_iter().zip(&self.stats).map(|(signal, stats)| (&*self.id, signal, stats))
+    }
+
+    /// Writes what a request of so many items holds.
+    pub fn show(&mut self, now: Instant, signal: Signal, body: &[u8], items: u64) {
+        let stats = &mut self.stats[signal as usize];
+        stats.offered += items;
+        stats.sent += items;
         for line in self.debug.push(now, signal, body) {
             if self.internal {
                 line.log(&self.id, signal);

@@ -164,7 +164,7 @@ impl Target {
         offers.clear();
         rooms.into_iter().for_each(|room| room.put(Signal::Traces, body, spans));
         for &at in &exits.debugs {
-            debug[at].show(clock::now(), Signal::Traces, body);
+            debug[at].show(clock::now(), Signal::Traces, body, spans);
         }
         true
     }

@@ -85,9 +85,10 @@ pub struct Snapshot {
     pub connections: usize,
 }
 
-/// What an exporter lost, or holds, before it comes to a lane: numbers of no endpoint.
+/// What an exporter lost or holds before it comes to a lane, or shows without one: numbers of no
+/// endpoint.
 #[must_use]
-pub fn ownerless(
+pub fn endpointless(
     (exporter, signal, stats, queue_size): (&str, Signal, &Stats, u64),
 ) -> LaneSnapshot {
     LaneSnapshot {

@@ -17,7 +17,7 @@ use prost::Message as _;
 use tracemill::route::{Generation, Ring};
 
 use super::backend::Backend;
-use super::client::{Client, LOGS, METRICS, frame, new_trace, request};
+use super::client::{Client, Export, LOGS, METRICS, TRACES, frame, new_trace, request};
 use super::process::Process;
 use super::run;
 use super::world::yaml;
@@ -193,5 +193,31 @@ fn points_of_one_metric_go_to_several_backends_and_records_by_host() {
         assert!(answer.is_ok(), "{answer:?}");
         let owner = stage.owner("host=|");
         assert_eq!(stage.messages(owner, LOGS).len(), 1);
+    });
+}
+
+#[test]
+fn what_debug_shows_is_counted_as_sent_by_signal() {
+    run(async {
+        let pipelines = [("traces", "debug"), ("metrics", "debug"), ("logs", "debug/named")];
+        let exporters = "  debug:\n  debug/named:";
+        let router = Process::start(&yaml(exporters, &pipelines, "{pin: false}")).await;
+        let client = Client::connect(&router.address("Starting GRPC server")).await;
+        let id = new_trace();
+        for (path, message) in [
+            (TRACES, Export::of(&[id]).message),
+            (METRICS, metrics(vec![points(None, 3)])),
+            (LOGS, logs(vec![records(None, &[id])])),
+        ] {
+            assert!(client.call(request(path, &[]), frame(0, &message)).await.is_ok());
+        }
+        let page = router.scrape().await;
+        for (name, exporter, items) in [
+            ("otelcol_exporter_sent_spans", "debug", 2),
+            ("otelcol_exporter_sent_metric_points", "debug", 3),
+            ("otelcol_exporter_sent_log_records", "debug/named", 1),
+        ] {
+            assert_eq!(page.sum(name, &[("exporter", exporter)]), items, "{name}\n{}", page.0);
+        }
     });
 }
