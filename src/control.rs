@@ -130,7 +130,8 @@ impl Running {
     #[must_use]
     pub fn addresses(&self) -> Vec<(Entrance, Address)> {
         let current = self.current();
-        current.gates.iter().map(|gate| (gate.entrance, gate.address.clone())).collect()
+        let gates = current.gates.borrow();
+        gates.iter().map(|gate| (gate.entrance, gate.address.clone())).collect()
     }
 
     /// Kernel ids of the data cores' threads.
@@ -192,7 +193,7 @@ impl Running {
     /// Takes no more, and gives the cores until `drain_timeout` to deliver what they own.
     pub async fn drain(&self) {
         let current = self.current();
-        current.close();
+        current.close().await;
         current.leave();
         let all = self.ask(Message::Drain);
         // Over time: what is left is reported when the cores stop.

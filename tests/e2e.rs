@@ -53,6 +53,8 @@ mod tunnel;
 
 use std::time::Duration;
 
+use tokio::net::TcpStream;
+
 /// Ends a test that hangs.
 const DEADLINE: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(5);
@@ -72,6 +74,11 @@ fn run(case: impl Future<Output = ()>) {
 /// Waits for a condition.
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     settle(what, async || is_so().then_some(())).await;
+}
+
+/// Waits until nobody listens there.
+async fn refused(address: &str) {
+    settle("the port is closed", async || TcpStream::connect(address).await.err()).await;
 }
 
 /// Waits for a value.

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::discover::{Discovery, Tally};
 use super::fault::StartError;
-use super::listen::{Gate, accept, listen};
+use super::listen::{Accepting, Gate, listen};
 use super::{Doorway, secrets};
 use crate::config::Plan;
 use crate::config::plan::{ExporterKind, FileOptions};
@@ -41,13 +41,13 @@ pub(super) struct Process {
 pub(super) struct Generation {
     pub(super) number: u64,
     pub(super) plan: Arc<Plan>,
-    pub(super) gates: Vec<Gate>,
+    /// Its sockets, until it takes no more connections.
+    pub(super) gates: RefCell<Vec<Gate>>,
     pub(super) limits: Arc<Limits>,
     pub(super) resolvers: Vec<Arc<Tally>>,
     files: Vec<(FileOptions, Rc<file::Writer>)>,
     trust: Arc<Trust>,
-    /// Take connections.
-    accepting: RefCell<JoinSet<()>>,
+    accepting: RefCell<Option<Accepting>>,
     /// Follow what can change while it runs.
     following: RefCell<JoinSet<()>>,
 }
@@ -61,7 +61,8 @@ impl Generation {
     ) -> Result<(Self, Blueprint, Vec<Discovery>), StartError> {
         let number = before.map_or(0, |before| before.number + 1);
         let trust = Arc::new(Trust::load(&plan).map_err(StartError::Tls)?);
-        let gates = listen(&plan, before.map_or(&[], |before| &before.gates))?;
+        let open = before.map_or(Vec::new(), |before| before.gates.borrow().clone());
+        let gates = listen(&plan, open)?.into();
         let limits = Arc::new(Limits::default());
         let discoveries = discoveries(&plan, number).await?;
         let mut rings = vec![None; plan.exporters.len()];
@@ -106,15 +107,15 @@ impl Generation {
         if !secrets.is_empty() {
             following.spawn(secrets::follow(secrets));
         }
-        let mut accepting = self.accepting.borrow_mut();
-        for (at, gate) in self.gates.iter().enumerate() {
-            accepting.spawn(accept(gate.clone(), at, doors.to_vec()));
-        }
+        *self.accepting.borrow_mut() = Some(Accepting::start(&self.gates.borrow(), doors));
     }
 
-    /// Takes no more connections.
-    pub(super) fn close(&self) {
-        self.accepting.borrow_mut().abort_all();
+    /// Takes no more connections: sockets that no other generation has are closed.
+    pub(super) async fn close(&self) {
+        self.gates.take();
+        if let Some(accepting) = self.accepting.take() {
+            accepting.end().await;
+        }
     }
 
     /// Follows nothing any more.

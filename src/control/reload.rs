@@ -72,7 +72,7 @@ impl Running {
         self.process.memory.set_max(plan.engine.hard_bytes);
         self.process.arriving.set_max(arriving_bytes(plan.engine.hard_bytes));
         self.ask(|ready| Message::Prepare(Box::new(blueprint.clone()), ready)).await;
-        before.close();
+        before.close().await;
         self.tell(|| Message::Switch);
         let doors: Vec<Doorway> = self.cores.iter().map(Core::doorway).collect();
         generation.open(discoveries, &doors);

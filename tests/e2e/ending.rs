@@ -5,7 +5,7 @@ use std::cell::Cell;
 use super::client::{Answer, Client, Export, TRACES, frame, request};
 use super::process::Process;
 use super::world::{Setup, World, yaml};
-use super::{run, until};
+use super::{refused, run, until};
 
 #[test]
 fn sigterm_under_load_loses_nothing_that_was_acknowledged() {
@@ -56,6 +56,25 @@ fn sigterm_delivers_what_waits_for_a_backend_that_comes_back() {
         }
         world.router.terminate();
         until("it drains", || world.router.log().contains("Starting shutdown")).await;
+        world.backends[0].start().await;
+        assert_eq!(world.router.ended().await, 0, "{}", world.router.log());
+        assert_eq!(world.missing(), 0);
+    });
+}
+
+#[test]
+fn sigterm_closes_the_ports_at_once_and_delivers_behind_them() {
+    run(async {
+        let mut world = World::start(Setup { down: &[0], ..Setup::default() }).await;
+        let client = world.client().await;
+        world.send_ok(&client, world.for_each(1)).await;
+        world.router.terminate();
+        for port in ["Starting GRPC server", "Starting HTTP server"] {
+            let address = world.router.address(port);
+            refused(&address).await;
+            drop(std::net::TcpListener::bind(&address).expect("free for another process"));
+        }
+        assert_eq!(world.router.scrape().await.items("in_flight"), 2, "it still delivers");
         world.backends[0].start().await;
         assert_eq!(world.router.ended().await, 0, "{}", world.router.log());
         assert_eq!(world.missing(), 0);

@@ -7,7 +7,7 @@ use super::backend::{Backend, Behaviour, taken};
 use super::client::{Client, Export, SpanKey, TRACES, frame, new_trace, request};
 use super::process::Process;
 use super::world::yaml;
-use super::{run, until};
+use super::{refused, run, until};
 
 const ENGINE: &str = "{cores: 2, pin: false, spin: 0s, memory_limit_mib: 200}";
 const RUNS: &str = "The new configuration runs";
@@ -109,6 +109,33 @@ fn a_configuration_that_is_wrong_is_refused_and_the_old_one_runs_on() {
         process.hang_up();
         until("it is seen", || process.log().contains("The configuration has not changed")).await;
         until("all have arrived", || a.taken() == 6).await;
+    });
+}
+
+/// Two free ports; whoever binds them next has them.
+fn ports() -> [String; 2] {
+    let held = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    held.map(|socket| socket.local_addr().unwrap().to_string())
+}
+
+#[test]
+fn a_port_that_is_left_is_closed_at_once_and_can_be_gone_back_to() {
+    run(async {
+        let (a, [one, other]) = (Backend::new(None).await, ports());
+        let at = |port: &str| to(&a, "").replacen("127.0.0.1:0", port, 1);
+        let process = Process::start(&at(&one)).await;
+        // The old configuration owns this as long as its backend is down.
+        let waits = export(&process, &[new_trace()]).await;
+        for (round, (next, left)) in [(&other, &one), (&one, &other)].into_iter().enumerate() {
+            process.write(&at(next));
+            process.hang_up();
+            until("it runs", || process.log().matches(RUNS).count() == round + 1).await;
+            refused(left).await;
+            Client::connect(next).await;
+        }
+        a.start().await;
+        let waits = spans(&[waits]);
+        until("what waited is delivered", || taken(&[&a]) == waits).await;
     });
 }
 
