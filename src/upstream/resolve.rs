@@ -12,6 +12,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 pub mod cloud_map;
 pub mod dns;
+mod hosts;
 mod https;
 pub mod k8s;
 

@@ -1,5 +1,6 @@
 //! `resolver` of `load_balancing`: exactly one of four (loadbalancing 1.3, 1.6).
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::address::host_port;
@@ -35,7 +36,7 @@ fn dns(b: &mut Block<'_>) -> dns::Options {
     let hostname = b.text("hostname", "");
     if hostname.is_empty() {
         b.error("no hostname specified to resolve the backends", "hostname: samplers.example");
-    } else if host_port(&format!("{hostname}:1")).is_err() {
+    } else if hostname.parse::<IpAddr>().is_err() && host_port(&format!("{hostname}:1")).is_err() {
         let what = format!("\"{hostname}\" is not a name");
         b.error_at("hostname", what, "hostname: samplers.example   # the port stands beside it");
     }

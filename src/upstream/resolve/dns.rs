@@ -2,16 +2,19 @@
 //!
 //! Name servers, search domains and hosts come from the machine's own files, read anew for each
 //! look-up, as in the collector: what changes there needs no restart. Nothing is cached, so that
-//! the interval alone says how often name servers are asked, whatever the TTL.
+//! the interval alone says how often name servers are asked, whatever the TTL. Name servers are
+//! asked only if the hosts file does not know the name.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::LookupIpStrategy;
+use hickory_resolver::config::{LookupIpStrategy, ResolveHosts};
 use tokio::time::Interval;
 
-use super::Error;
+use super::{Error, hosts};
+
+const HOSTS_FILE: &str = "/etc/hosts";
 
 /// `dns` of a resolver.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,13 +73,34 @@ impl Dns {
 }
 
 async fn look_up(hostname: &str) -> Result<Vec<IpAddr>, String> {
+    if let Ok(address) = hostname.parse() {
+        return Ok(vec![address]);
+    }
+    // A machine may have none.
+    let file = std::fs::read(HOSTS_FILE).unwrap_or_default();
+    let known = hosts::addresses(&String::from_utf8_lossy(&file), hostname);
+    if !known.is_empty() { Ok(known) } else { ask(hostname).await }
+}
+
+/// Asks name servers.
+async fn ask(hostname: &str) -> Result<Vec<IpAddr>, String> {
+    if is_localhost(hostname) {
+        return Err("no such host".to_owned());
+    }
     let mut builder = TokioResolver::builder_tokio().map_err(|e| e.to_string())?;
     let options = builder.options_mut();
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
     options.cache_size = 0;
+    options.use_hosts_file = ResolveHosts::Never;
     let resolver = builder.build().map_err(|e| e.to_string())?;
     let found = resolver.lookup_ip(hostname).await.map_err(|e| e.to_string())?;
     Ok(found.iter().collect())
+}
+
+/// The resolver would not ask, but make up a loopback address of each family.
+fn is_localhost(hostname: &str) -> bool {
+    let last = hostname.trim_end_matches('.').rsplit('.').next();
+    last.is_some_and(|label| label.eq_ignore_ascii_case("localhost"))
 }
 
 /// As the collector writes them; an IPv4 address in IPv6 clothes is an IPv4 address to Go.
@@ -113,9 +137,21 @@ mod tests {
     async fn an_address_is_its_own_answer_and_a_name_without_address_says_so() {
         let options = Options { hostname: "127.0.0.1".into(), ..Options::default() };
         assert_eq!(Dns::new(options).next().await, Ok(vec!["127.0.0.1".into()]));
+        let (hostname, port) = ("fd00::1".into(), "4317".into());
+        let options = Options { hostname, port, ..Options::default() };
+        assert_eq!(Dns::new(options).next().await, Ok(vec!["[fd00::1]:4317".into()]));
         let hostname = String::from("no..name");
         let options = Options { hostname, ..Options::default() };
         let failed = Dns::new(options).next().await.expect_err("no name");
         assert!(failed.to_string().starts_with("lookup no..name: "), "{failed}");
+    }
+
+    #[tokio::test]
+    async fn no_address_is_made_up_for_names_of_this_machine() {
+        for hostname in ["localhost.", "a.localhost", "a.LOCALHOST."] {
+            let options = Options { hostname: hostname.into(), ..Options::default() };
+            let failed = Dns::new(options).next().await.expect_err("nobody knows it");
+            assert_eq!(failed.to_string(), format!("lookup {hostname}: no such host"));
+        }
     }
 }
