@@ -116,6 +116,7 @@ struct Load<'a> {
     begun: u64,
     buffer: Vec<u8>,
     next_sweep: u64,
+    /// Latency is that of requests that were due from here on.
     measured_from: u64,
     ending: bool,
 }
@@ -179,17 +180,18 @@ impl<'a> Load<'a> {
         self.pace.start(start);
         let from = start + self.options.warm_up.as_nanos() as u64;
         let until = from + self.options.duration.as_nanos() as u64;
+        self.measured_from = from;
         for at in 0..self.places.len() {
             self.want(at);
         }
+        let mut second = self.mark(start);
+        let mut measured = (from == start).then_some(second);
         // A receiver that has greeted may have nothing more to say that would wake a turn.
         self.send(start)?;
-        let mut second = self.mark(start);
         loop {
             let now = clock::now();
-            if now >= from && self.measured_from == u64::MAX {
-                self.stats.begin = self.mark(now);
-                self.measured_from = now;
+            if now >= from && measured.is_none() {
+                measured = Some(self.mark(now));
             }
             if now >= until || self.stopped() || self.all_done() {
                 break;
@@ -203,13 +205,12 @@ impl<'a> Load<'a> {
             self.turn(&mut events, true)?;
         }
         self.stats.end = self.mark(clock::now());
-        if self.measured_from == u64::MAX {
-            self.stats.begin = self.stats.end;
-        }
+        self.stats.begin = measured.unwrap_or(self.stats.end);
         self.finish(&mut events)
     }
 
-    /// Waits for the replies that are still to come.
+    /// Waits for the replies that are still to come. What was due in the measured time and has no
+    /// reply by then counts with its wait: leaving out the slowest would flatter the receiver.
     fn finish(&mut self, events: &mut Events) -> io::Result<()> {
         self.ending = true;
         self.stats.not_sent = self.pace.backlog(self.stats.end.at, self.left());
@@ -222,13 +223,22 @@ impl<'a> Load<'a> {
                 connection.abandon(&mut self.cx);
             }
         }
-        for (request, _) in std::mem::take(&mut self.cx.ended) {
+        let now = clock::now();
+        let ended = std::mem::take(&mut self.cx.ended).into_iter().map(|(request, _)| request);
+        for request in ended.chain(self.pace.take_retries()) {
             self.stats.leave(self.cx.bodies.spans(request.number));
+            self.give_up(request.intended, now);
         }
-        for request in self.pace.take_retries() {
-            self.stats.leave(self.cx.bodies.spans(request.number));
+        for _ in 0..self.stats.not_sent {
+            let due = self.pace.skip();
+            self.give_up(due, now);
         }
         Ok(())
+    }
+
+    /// Counts a request that was never answered.
+    fn give_up(&mut self, due: u64, now: u64) {
+        self.stats.gave_up(now - due, due >= self.measured_from);
     }
 
     fn stopped(&self) -> bool {
@@ -351,7 +361,7 @@ impl<'a> Load<'a> {
                 if let (Some(ledger), None | Some(0)) = (&mut self.ledger, rejected) {
                     ledger.note(request.number);
                 }
-                self.stats.took(now - request.intended, measured && !self.ending);
+                self.stats.took(now - request.intended, measured);
             }
             Outcome::Unprocessed => {
                 self.stats.unprocessed += 1;
@@ -359,7 +369,10 @@ impl<'a> Load<'a> {
             }
             // An SDK sees UNAVAILABLE, and sends again what may have arrived.
             Outcome::Lost if sdk && self.pace.back_off(request, now) => self.stats.retries += 1,
-            Outcome::Lost => self.stats.lose(spans),
+            Outcome::Lost => {
+                self.stats.lose(spans);
+                self.stats.gave_up(now - request.intended, measured);
+            }
             Outcome::Status { code, retry_info, message } => {
                 let again = sdk && crate::wire::grpc::may_retry(code, retry_info);
                 if again && self.pace.back_off(request, now) {
@@ -367,7 +380,7 @@ impl<'a> Load<'a> {
                     return;
                 }
                 self.stats.status(code, spans, &message);
-                self.stats.took(now - request.intended, measured && !self.ending);
+                self.stats.took(now - request.intended, measured);
             }
         }
     }

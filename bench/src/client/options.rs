@@ -14,6 +14,10 @@ use crate::wire::grpc::Compression;
 /// answered (closed loop). With --rate requests are due at fixed times whatever the receiver
 /// does, and latency counts from the time at which a request was due (open loop).
 ///
+/// Rates and CPU are those of the measured time. Latency is that of all requests that were due in
+/// it (closed loop: sent in it), also where the reply comes during --drain; what is never answered
+/// or sent counts with the time until it was given up.
+///
 /// Bodies are encoded beforehand; each request gets fresh trace and span ids and times. A span's
 /// end is the time at which its request was due, from which `sink` computes the latency.
 #[derive(Debug, clap::Args)]

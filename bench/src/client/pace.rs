@@ -121,6 +121,13 @@ impl Pace {
         self.interval.map_or(0, |i| due(i).saturating_sub(self.issued).min(left))
     }
 
+    /// Passes over the next request of the schedule; when it was due.
+    pub(super) fn skip(&mut self) -> u64 {
+        let due = self.interval.map_or(self.start, |i| self.due(i));
+        self.issued += 1;
+        due
+    }
+
     /// Repeats a request at once.
     pub(super) fn retry(&mut self, request: Request, now: u64) {
         self.retries.push(Reverse(Again { due: now, request }));
@@ -143,7 +150,7 @@ impl Pace {
         !self.retries.is_empty()
     }
 
-    pub(super) fn take_retries(&mut self) -> impl Iterator<Item = Request> {
+    pub(super) fn take_retries(&mut self) -> impl Iterator<Item = Request> + use<> {
         std::mem::take(&mut self.retries).into_iter().map(|r| r.0.request)
     }
 }
@@ -204,6 +211,7 @@ mod tests {
         assert_eq!(pace.backlog(1_000_000_005, u64::MAX), 98);
         assert_eq!(pace.backlog(1_000_000_005, 3), 3);
         assert_eq!(pace.next_due(0), None);
+        assert_eq!((pace.skip(), pace.skip()), (5 + 20_000_000, 5 + 30_000_000));
     }
 
     #[test]

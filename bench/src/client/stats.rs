@@ -69,7 +69,10 @@ pub(crate) struct Stats {
     pub(crate) goaways: u64,
     /// Why connections ended, and what came with errors.
     reasons: BTreeMap<String, u64>,
+    /// Of what was due in the measured time.
     pub(crate) latency: Histogram<u64>,
+    /// How many of these were never answered; they count with the time until they were given up.
+    unanswered: u64,
     recent: Histogram<u64>,
     pub(crate) begin: Mark,
     pub(crate) end: Mark,
@@ -97,6 +100,7 @@ impl Stats {
             goaways: 0,
             reasons: BTreeMap::new(),
             latency: report::histogram(),
+            unanswered: 0,
             recent: report::histogram(),
             begin: Mark::default(),
             end: Mark::default(),
@@ -146,6 +150,14 @@ impl Stats {
         self.recent.saturating_record(ns);
         if measured {
             self.latency.saturating_record(ns);
+        }
+    }
+
+    /// A request ends without an answer after this wait.
+    pub(crate) fn gave_up(&mut self, ns: u64, measured: bool) {
+        if measured {
+            self.latency.saturating_record(ns);
+            self.unanswered += 1;
         }
     }
 
@@ -202,6 +214,7 @@ impl Stats {
                 "requests_per_second": requests as f64 / seconds,
                 "spans_per_second": spans as f64 / seconds,
                 "latency": report::latency_json(&self.latency),
+                "latency_unanswered": self.unanswered,
                 "own_cpu_share": (self.end.own_cpu - self.begin.own_cpu) as f64 / 1e9 / seconds,
                 "watched": watched,
             },
@@ -239,6 +252,10 @@ impl Stats {
             bytes as f64 / 1048576.0 / seconds,
             report::latency_text(&self.latency),
         );
+        if self.unanswered > 0 {
+            let unanswered = n(self.unanswered);
+            out += &format!("  {unanswered} of these unanswered, timed until they were given up\n");
+        }
         if let Some((end, begin)) = self.end.watched_cpu.zip(self.begin.watched_cpu) {
             let cpu = (end - begin) as f64;
             out += &format!(
