@@ -45,6 +45,13 @@ impl Sink {
             .unwrap();
         serde_json::from_slice(&output.stdout).unwrap()
     }
+
+    /// Its exit code when it is told to end.
+    fn ended(mut self) -> i32 {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.process.wait().unwrap().code().unwrap()
+    }
 }
 
 impl Drop for Sink {
@@ -91,5 +98,17 @@ fn a_run_of_few_requests_counts_them_all() {
             assert_eq!(counted.to_string(), requests, "{said}");
         }
         assert!(said["measured"]["seconds"].as_f64().unwrap() > 1e-5, "{said}");
+    }
+}
+
+#[test]
+fn traces_that_are_split_over_addresses_fail_the_sink() {
+    for (addresses, code) in [([0, 0], 0), ([0, 1], 1)] {
+        let sink = Sink::start(&[]);
+        for address in addresses {
+            // The same traces.
+            sink.load_at(address, &["--requests", "1", "--seed", "1"]);
+        }
+        assert_eq!(sink.ended(), code, "{addresses:?}");
     }
 }

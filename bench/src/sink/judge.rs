@@ -42,7 +42,7 @@ pub(crate) struct Judge {
     /// Spans that came to another address than the first of their trace.
     split_spans: u64,
     /// Traces with such a span, as far as remembered.
-    split_traces: u64,
+    pub(crate) split_traces: u64,
     duplicate_spans: u64,
     /// Spans without a valid trace id.
     no_trace_id: u64,

@@ -30,7 +30,7 @@ use sizes::Sizes;
 /// One read: large enough for several 64 KiB requests, small enough for the second-level cache.
 const READ_BYTES: usize = 256 << 10;
 
-/// Runs until told to stop, and prints the summary.
+/// Runs until told to stop, and prints the summary. Fails if a trace was split over addresses.
 pub(crate) fn run(options: &Options) -> Result<ExitCode, String> {
     options.check()?;
     if let Some(cpu) = options.cpu {
@@ -68,7 +68,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, String> {
     } else {
         print!("{}", sink.cx.judge.text(seconds));
     }
-    Ok(ExitCode::SUCCESS)
+    let whole = sink.cx.judge.split_traces == 0;
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// An address, which may refuse for a while.

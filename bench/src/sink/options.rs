@@ -9,8 +9,9 @@ use crate::wire::grpc;
 
 /// Receive traces on one or more addresses, and say at the end what arrived.
 ///
-/// Ends at SIGINT, SIGTERM or after --for, and then prints the summary. Faults apply from
-/// --fault-at for --fault-for, on the addresses of --fault-on.
+/// Ends at SIGINT, SIGTERM or after --for, and then prints the summary; exit code 1 if traces were
+/// split over addresses. Faults apply from --fault-at for --fault-for, on the addresses of
+/// --fault-on.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Addresses to listen on; port 0 takes a free one. The bound addresses are printed
