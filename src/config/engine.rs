@@ -31,7 +31,7 @@ pub fn read(b: &mut Block<'_>) -> Engine {
         b.record("cores", Out::left_out("one for each CPU, as far as the CPU quota reaches"));
     }
     let cpus = b.numbers("cpus", CORES_MAX);
-    if cpus.is_empty() {
+    if !b.has("cpus") {
         b.record("cpus", Out::List(Vec::new()));
     }
     if let (Some(cores), false) = (cores, cpus.is_empty())

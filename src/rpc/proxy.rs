@@ -148,6 +148,22 @@ mod tests {
     }
 
     #[test]
+    fn a_shown_url_has_no_password_and_names_the_same_proxy() {
+        for (url, shown) in [
+            ("http://me:secret@proxy:3128", "http://me:REDACTED@proxy:3128"),
+            ("me:a:b@c@proxy:3128/x", "me:REDACTED@proxy:3128/x"),
+            ("http://me@proxy:3128", "http://me@proxy:3128"),
+            ("http://proxy:3128/@:", "http://proxy:3128/@:"),
+            ("proxy:3128", "proxy:3128"),
+        ] {
+            assert_eq!(redacted(url), shown);
+        }
+        let address = |url: &str| Proxy::parse(url).unwrap().address;
+        let url = "http://me:secret@proxy:3128";
+        assert_eq!(address(&redacted(url)), address(url));
+    }
+
+    #[test]
     fn the_environment_names_proxies_by_scheme_and_excepts_hosts() {
         let both = [("HTTP_PROXY", "p:1"), ("https_proxy", "s:2")];
         assert_eq!(chosen("http://a.test/", &both).as_deref(), Some("p:1"));

@@ -33,8 +33,11 @@ pub fn read(b: &mut Block<'_>, enabled: bool, balancer: bool) -> Option<RetryOpt
         };
         check(b, &options);
         if balancer && enabled && !(b.has("initial_interval") && b.has("max_interval")) {
-            let what = "keys that are not given have the defaults of other exporters (5s, 30s, \
-                        5m); the collector takes zeros here, which is a loop without delay";
+            let end = if end.is_zero() { "no end" } else { "5m" };
+            let what = format!(
+                "keys that are not given have the defaults of other exporters (5s, 30s, {end}); \
+                 the collector takes zeros here, which is a loop without delay"
+            );
             b.warn_at("enabled", what, "");
         }
         enabled.then_some(options)
