@@ -99,6 +99,11 @@ impl Watch {
         self.with(side, |state| state.ready = false);
     }
 
+    /// Whether the peer has said that nothing more comes, or is gone.
+    pub(super) fn has_ended(&self) -> bool {
+        self.with(Side::Read, |state| state.ended)
+    }
+
     /// What is there was taken. Whatever comes then is an event of its own, unless it is the end,
     /// which may have come with the last one.
     pub(super) fn emptied(&self, side: Side) {

@@ -57,6 +57,11 @@ impl Socket {
         Ok(Self { watch: Watch::new(fd)?, socket })
     }
 
+    /// Whether the peer has said that nothing more comes, or is gone.
+    pub(super) fn has_ended(&self) -> bool {
+        self.watch.has_ended()
+    }
+
     #[expect(unsafe_code, reason = "glommio gives its sockets away only by descriptor")]
     pub(super) async fn connect(address: SocketAddr, timeout: Duration) -> io::Result<Self> {
         let tcp = TcpStream::connect_timeout(address, timeout).await.map_err(io::Error::from)?;

@@ -217,6 +217,12 @@ impl Stream {
     pub fn bytes(&self) -> (u64, u64) {
         self.0.borrow().bytes
     }
+
+    /// Whether the peer has said that nothing more comes, or is gone: known before it is read.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.0.borrow().socket.has_ended()
+    }
 }
 
 impl Inner {

@@ -60,6 +60,10 @@ const FINISH_GRACE: Duration = Duration::from_secs(10);
 /// closing at once would reset the connection and could take the answer with it.
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_BYTES_MAX: usize = 1 << 20;
+/// How often a call that takes long looks whether its client is still there. A client that has
+/// finished sending may wait for its answer, but not for longer than this: it cannot be told from
+/// one that left, whose request may wait for room without end.
+const GONE_LOOK: Duration = Duration::from_secs(2);
 
 /// What all connections of one listener share on a core.
 #[derive(Debug)]
@@ -137,6 +141,7 @@ where
     let listener = server.drain.listen();
     let mut life = Life::new(clock::now());
     let mut alarm = Alarm::default();
+    let mut vigil = Vigil::default();
     let end = poll_fn(|cx| {
         if !life.is_leaving() && listener.poll(cx) {
             leave(http.as_mut());
@@ -151,6 +156,9 @@ where
         };
         let now = clock::now();
         life.see(now, calls, stream.bytes(), written);
+        if vigil.finds_gone(now, life.waits_for == Wait::Call, &stream, cx) {
+            return Poll::Ready(End::Gone);
+        }
         match alarm.arm(now, life.deadline(&server.options), cx) {
             true => Poll::Ready(End::Late),
             false => Poll::Pending,
@@ -159,7 +167,7 @@ where
     .await;
     match end {
         End::Io(e) => Err(e),
-        End::Late => Ok(()),
+        End::Late | End::Gone => Ok(()),
         End::Http(end) => {
             // Asked to finish, every request that we read has been read whole.
             if !life.is_leaving() {
@@ -178,6 +186,39 @@ enum End {
     Io(Lost),
     /// A time limit.
     Late,
+    /// The peer left while a call was running.
+    Gone,
+}
+
+/// Looks for a client that left while its call takes long.
+#[derive(Debug, Default)]
+struct Vigil {
+    next: Option<Instant>,
+    alarm: Alarm,
+}
+
+impl Vigil {
+    fn finds_gone(
+        &mut self,
+        now: Instant,
+        calling: bool,
+        stream: &Stream,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        if !calling {
+            self.next = None;
+            return false;
+        }
+        let mut next = *self.next.get_or_insert(now + GONE_LOOK);
+        while self.alarm.arm(now, Some(next), cx) {
+            if stream.has_ended() {
+                return true;
+            }
+            next = now + GONE_LOOK;
+            self.next = Some(next);
+        }
+        false
+    }
 }
 
 /// Writes what is left, says that nothing more comes, and hears the peer out for a moment.

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
 use super::backend::Behaviour;
 use super::client::{TRACES, frame, request};
 use super::world::{Setup, World};
-use super::{run, until};
+use super::{run, settle, until};
 
 /// Longer than a request waits for room where nothing is said.
 const LONG: Duration = Duration::from_millis(1500);
@@ -45,6 +48,39 @@ fn requests_wait_for_room_as_long_as_their_clients_where_the_queue_says_so() {
         assert_eq!(world.backends[0].taken(), 6, "not what its client gave up");
         assert_eq!(metrics.sum("otelcol_receiver_refused_spans", &[]), 4);
         assert_eq!(metrics.sum("otelcol_exporter_enqueue_failed_spans", &[]), 4);
+    });
+}
+
+#[test]
+fn a_client_of_http_that_leaves_frees_what_waits() {
+    run(async {
+        let world = World::start(Setup { sending_queue: BLOCKS, ..Setup::default() }).await;
+        let client = world.client().await;
+        world.backends[0].behave(Behaviour::Hold);
+        let first = world.send_ok(&client, world.for_one(0));
+        let rest = async {
+            until("its queue is full", || world.backends[0].calls().len() == 1).await;
+            let body = world.for_one(0).message;
+            let head = format!(
+                "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\n\
+                 content-length: {}\r\n\r\n",
+                body.len()
+            );
+            let mut gone =
+                TcpStream::connect(world.router.address("Starting HTTP server")).await.unwrap();
+            gone.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
+            tokio::time::sleep(LONG).await;
+            drop(gone);
+            settle("what waited is given up", async || {
+                let metrics = world.router.scrape().await;
+                (metrics.sum("otelcol_receiver_refused_spans", &[]) == 2).then_some(())
+            })
+            .await;
+            world.backends[0].behave(Behaviour::Ok);
+        };
+        tokio::join!(first, rest);
+        world.judge_lossless().await;
+        assert_eq!(world.backends[0].taken(), 2);
     });
 }
 
