@@ -46,7 +46,7 @@ mod parked;
 pub mod snapshot;
 pub mod trust;
 
-use owed::Owed;
+use owed::{Owed, Patience};
 use parked::{Parked, Short};
 use snapshot::{Received, Snapshot};
 
@@ -233,6 +233,7 @@ impl Router {
         let give_up = start + call.timeout.map_or(ROOM_WAIT, |t| ROOM_WAIT.min(t / 2));
         let bound = self.state.borrow().ways[course.way].bound_with(call.timeout);
         let bound = bound.map(|bound| start + bound);
+        let client = call.timeout.map(|timeout| start + timeout);
         let (mut now, mut late, mut turn) = (start, false, None);
         loop {
             match self.take(now, course, &call, late)? {
@@ -252,7 +253,7 @@ impl Router {
                         before,
                     };
                     let until = bound.map_or(give_up, |bound| give_up.min(bound));
-                    return owed.answer(until, bound, but).await;
+                    return owed.answer(Patience { until, bound, client }, but).await;
                 }
                 Taken::NoRoom { why: Lack::Turn } if bound.is_none_or(|bound| now < bound) => {
                     if turn.is_none() {

@@ -29,16 +29,34 @@ pub(super) struct Owed<'a> {
     pub(super) before: u64,
 }
 
+/// How long what has no room waits for some.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// Where nothing else is said.
+    pub(super) until: Instant,
+    /// Where its queue makes it wait: the bound of the reply.
+    pub(super) bound: Option<Instant>,
+    /// Before the balancer's own queue: the client's deadline.
+    pub(super) client: Option<Instant>,
+}
+
+impl Patience {
+    /// When to look again.
+    fn next(&self, now: Instant) -> Instant {
+        let next = if now < self.until { self.until } else { now + ROOM_LOOK };
+        let ends = [self.bound, self.client].into_iter().flatten();
+        ends.filter(|at| *at > now).fold(next, Instant::min)
+    }
+}
+
 impl Owed<'_> {
-    /// The answer, and the items that were not taken. What has no room may find some `until` then,
-    /// or up to the bound of the reply where its queue makes it wait.
+    /// The answer, and the items that were not taken.
     pub(super) async fn answer(
         mut self,
-        until: Instant,
-        bound: Option<Instant>,
+        patience: Patience,
         but: Option<Status>,
     ) -> Result<(Bytes, u64), Status> {
-        self.wait_for_room(until, bound).await;
+        self.wait_for_room(patience).await;
         if self.short.is_all() {
             (self.is_answered, self.failed) = (true, true);
             return Err(Status::unavailable(Lack::Queue.text(), RETRY_AFTER));
@@ -57,21 +75,23 @@ impl Owed<'_> {
         Ok((reply::partial_success(told, self.short.why()).into(), rejected))
     }
 
-    async fn wait_for_room(&mut self, until: Instant, bound: Option<Instant>) {
+    async fn wait_for_room(&mut self, patience: Patience) {
         let site = &self.router.site;
         let mut seat = None;
         while self.short.is_waiting() {
             let now = clock::now();
             self.short.enter(now, self.ticket, &mut site.replies.borrow_mut());
-            if now >= until {
-                self.short.give_up_most();
+            if now >= patience.until {
+                self.short.give_up(|part| !part.blocks);
             }
-            if bound.is_some_and(|bound| now >= bound) {
-                self.short.give_up();
+            if patience.bound.is_some_and(|bound| now >= bound) {
+                self.short.give_up(|part| !part.is_before_balancer());
+            }
+            if patience.client.is_some_and(|gone| now >= gone) {
+                self.short.give_up(|_| true);
             }
             if self.short.is_waiting() {
-                let next = if now < until { until } else { now + ROOM_LOOK };
-                let next = bound.map_or(next, |bound| next.min(bound));
+                let next = patience.next(now);
                 // Who has a place in the line keeps it.
                 let waiting = seat.get_or_insert_with(|| site.gate.wait());
                 if Timeout::new(next.since(now), waiting).await.is_some() {
@@ -93,7 +113,7 @@ impl Owed<'_> {
 impl Drop for Owed<'_> {
     fn drop(&mut self) {
         self.router.site.replies.borrow_mut().close(self.ticket);
-        self.short.give_up();
+        self.short.give_up(|_| true);
         if self.is_answered && !self.failed && !self.course.is_last {
             return;
         }

@@ -48,6 +48,11 @@ impl Parked {
         true
     }
 
+    /// Whether it waits to enter the balancer's own queue, which no bound of the balancer is about.
+    pub(super) fn is_before_balancer(&self) -> bool {
+        self.blocks && self.place.as_ref().is_some_and(|p| p.blocks() && !p.is_taken())
+    }
+
     fn lacks_place(&self) -> bool {
         self.place.as_ref().is_some_and(|place| !place.take())
     }
@@ -98,22 +103,16 @@ impl Short {
         self.is_all &= self.parked.len() == before;
     }
 
-    /// Gives up what waits and need not.
-    pub(super) fn give_up_most(&mut self) {
-        let most: Vec<_> = self.parked.extract_if(.., |part| !part.blocks).collect();
-        most.iter().for_each(|part| self.reject_part(part));
+    /// Gives up what waits and is so.
+    pub(super) fn give_up(&mut self, is_so: impl Fn(&Parked) -> bool) {
+        let all: Vec<_> = self.parked.extract_if(.., |part| is_so(part)).collect();
+        all.iter().for_each(|part| self.reject_part(part));
     }
 
     fn reject_part(&mut self, part: &Parked) {
         let lacks_place = part.place.as_ref().is_some_and(|place| !place.is_taken());
         part.lane.queue().stats.overflow(part.items, lacks_place);
         self.reject(&part.lane, part.items);
-    }
-
-    /// Gives up what waits.
-    pub(super) fn give_up(&mut self) {
-        let all = std::mem::take(&mut self.parked);
-        all.iter().for_each(|part| self.reject_part(part));
     }
 
     /// So many items were given up for want of room in a lane.

@@ -121,3 +121,28 @@ fn the_queue_of_the_balancer_counts_requests_however_they_are_cut() {
         assert_eq!(metrics.sum("otelcol_exporter_send_failed_spans", &[]), 0);
     });
 }
+
+#[test]
+fn who_waits_before_the_queue_of_the_balancer_waits_longer_than_its_timeout() {
+    run(async {
+        let own_queue = concat!(
+            "{queue_size: 1, num_consumers: 1, block_on_overflow: true}\n",
+            "    timeout: 500ms"
+        );
+        let sending_queue = "{enabled: false}";
+        let world = World::start(Setup { own_queue, sending_queue, ..Setup::default() }).await;
+        let client = world.client().await;
+        world.backends[0].behave(Behaviour::Hold);
+        let first = world.send_ok(&client, world.for_one(0));
+        let second = async {
+            until("its queue is full", || world.backends[0].calls().len() == 1).await;
+            let release = async {
+                tokio::time::sleep(LONG).await;
+                world.backends[0].behave(Behaviour::Ok);
+            };
+            tokio::join!(world.send_ok(&client, world.for_one(0)), release);
+        };
+        tokio::join!(first, second);
+        world.judge_lossless().await;
+    });
+}
