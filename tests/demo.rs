@@ -43,6 +43,7 @@ fn assert_proven(text: &str) {
     }
     assert!(text.contains("of them split over samplers: 0\n"), "{text}");
     assert!(text.contains("other verdicts: 0"), "{text}");
+    assert!(number(text, "the hottest endpoint got ") > 0, "{text}");
     assert!(text.contains("Every promise was kept.\n"), "{text}");
     assert!(number(text, "spans      sent ") > 0, "{text}");
     // Errors, slow traces and some of the others are kept, the rest is not.

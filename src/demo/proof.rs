@@ -49,6 +49,7 @@ impl Outcome<'_> {
             let mark = if claim.holds { "ok" } else { "WRONG" };
             _ = writeln!(out, "  {mark:<5} {:<10} {}", claim.name, claim.text);
         }
+        self.balance(&mut out);
         self.cost(&mut out);
         if let Some(trouble) = &self.sent.trouble {
             _ = writeln!(out, "  The first trouble that a client had: {trouble}");
@@ -223,6 +224,20 @@ impl Outcome<'_> {
         Claim { holds, name: "exporters", text }
     }
 
+    /// How evenly the ring divides the traffic, in what the router sent.
+    fn balance(&self, out: &mut String) {
+        let sent = self.census.router.lanes.iter().map(|lane| lane[1]);
+        let hottest = sent.clone().max().unwrap_or(0);
+        let mean = sent.sum::<u64>() as f64 / self.census.router.lanes.len().max(1) as f64;
+        _ = writeln!(
+            out,
+            "        balance    the hottest endpoint got {} spans, {:.2} times the mean of {}",
+            whole(hottest),
+            hottest as f64 / mean.max(1.0),
+            count(mean)
+        );
+    }
+
     fn cost(&self, out: &mut String) {
         let spans = self.sent.spans.max(1);
         let [router, samplers] = self.census.cpu.map(|cpu| crate::time::nanos(cpu) / spans);
@@ -358,6 +373,14 @@ mod tests {
         facts.sums.judged = 8;
         facts.sums.votes[0][0] = 2;
         assert_eq!(wrong(&facts), [""; 0]);
+    }
+
+    #[test]
+    fn the_hottest_endpoint_is_held_against_the_mean() {
+        let Facts { sent, sums, store, census } = &good();
+        let (text, _) = Outcome { sent, sums, store, census, hop: &histogram() }.prove();
+        let want = "  balance    the hottest endpoint got 60 spans, 1.20 times the mean of 50\n";
+        assert!(text.contains(want), "{text}");
     }
 
     #[test]
