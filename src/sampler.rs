@@ -256,7 +256,8 @@ impl Sampler {
         let State { shard, index, .. } = state;
         otlp::scan(Signal::Traces, message, index).map_err(Refusal::Unreadable)?;
         shard.check(message, index).map_err(Refusal::Unreadable)?;
-        if !shard.has_room(message, index) {
+        let mine = |id: &[u8; 16]| self.home(id) == self.mesh.core();
+        if !shard.has_room(message, index, |id| mine(id) && !self.before.knows(id)) {
             return Ok(Taken::NoRoom(Refusal::Traces));
         }
         let needed = message.len() as u64 + ROOM_BYTES;
@@ -270,7 +271,7 @@ impl Sampler {
         if !self.mesh.has_credit() {
             return Ok(Taken::NoCredit);
         }
-        self.push(state, message, |id| self.home(id) == self.mesh.core());
+        self.push(state, message, mine);
         let is_alone = self.mesh.cores() == 1;
         Ok(Taken::Yes((!is_alone).then(|| self.send(state, message))))
     }

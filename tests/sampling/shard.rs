@@ -137,6 +137,40 @@ fn what_nobody_has_taken_yet_is_buffered_and_not_kept() {
     assert_eq!((real.shard.stats.kept, real.shard.buffered()), (1, 0));
 }
 
+#[test]
+fn late_spans_of_a_trace_whose_decision_is_cached_need_no_room() {
+    let policies = vec![Policy { name: "3".into(), rule: Rule::SpanCount { min: 3, max: 0 } }];
+    let mut real = Real::start(&Options {
+        policies,
+        num_traces: 1,
+        block_on_overflow: true,
+        sampled_cache: 9,
+        non_sampled_cache: 9,
+        ..Options::default()
+    });
+    let has_room = |real: &mut Real, trace: u64, mine: bool| {
+        otlp::scan(Signal::Traces, &spans(trace, 1), &mut real.index).unwrap();
+        real.shard.has_room(&spans(trace, 1), &real.index, |_| mine)
+    };
+    let at = |seconds: u64| Instant(0) + Duration::from_millis(seconds * 1_000 + 500);
+    real.arrive(at(0), &spans(1, 1));
+    real.arrive(at(50), &spans(2, 3));
+    real.arrive(at(100), &spans(3, 1));
+    assert!(has_room(&mut real, 1, true), "it was not kept, and is remembered");
+    assert!(has_room(&mut real, 2, true), "it was kept, and is remembered");
+    assert!(has_room(&mut real, 3, true), "it waits, and has its place");
+    assert!(!has_room(&mut real, 4, true), "a new one waits for room");
+    assert!(has_room(&mut real, 4, false), "what another shard has cannot be seen");
+}
+
+/// A request with so many spans of one trace.
+fn spans(trace: u64, count: usize) -> Vec<u8> {
+    let span = Span { trace_id: u128::from(trace).to_be_bytes().to_vec(), ..Span::default() };
+    let scope_spans = vec![ScopeSpans { spans: vec![span; count], ..ScopeSpans::default() }];
+    let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
+    TracesData { resource_spans }.encode_to_vec()
+}
+
 /// The spans of a request, one every 100 ms: 50 new traces begin with a root, and those before them
 /// get their second span. The first of the 50 has no root and gets two more.
 fn request(number: u64) -> Vec<u8> {

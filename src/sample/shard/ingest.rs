@@ -132,11 +132,17 @@ impl Shard {
         }
     }
 
-    /// Whether the traces of the request have room, where new ones wait for it
-    /// (`block_on_overflow`). More new traces than can ever be held are let in when nothing waits
-    /// for a decision.
+    /// Whether those traces of the request that are `mine` have room, where new ones wait for it
+    /// (`block_on_overflow`). Spans of a trace that is known, waiting or decided, need none. More
+    /// new traces than can ever be held are let in when nothing waits for a decision. Whether
+    /// traces of other shards are new nobody knows here: they do not wait.
     #[must_use]
-    pub fn has_room(&mut self, body: &[u8], index: &Index) -> bool {
+    pub fn has_room(
+        &mut self,
+        body: &[u8],
+        index: &Index,
+        mine: impl Fn(&[u8; 16]) -> bool,
+    ) -> bool {
         if !self.rules.block_on_overflow {
             return true;
         }
@@ -147,7 +153,7 @@ impl Shard {
         let mut new = std::collections::BTreeSet::new();
         for item in index.items() {
             let id = item.trace_id(body).unwrap_or(&NO_TRACE_ID);
-            if self.traces.find(id).is_none() {
+            if mine(id) && !self.knows(id) {
                 new.insert(*id);
             }
         }
