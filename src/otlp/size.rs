@@ -2,7 +2,7 @@
 //! the bytes metric count (tailsampling 2.11). Not the length on the wire: unknown fields are gone,
 //! defaults are left out, and some messages are written although they are empty.
 
-use super::value::{Field, Fields};
+use super::value::{Field, Fields, key_value, messages};
 
 /// Bytes of a varint of `value`.
 #[must_use]
@@ -61,6 +61,12 @@ fn value_after(before: u64, message: &[u8]) -> u64 {
 }
 
 fn entry(message: &[u8]) -> u64 {
+    let [key, held, position] = parts_of_entry(message);
+    key + field(held) + position
+}
+
+/// Of a KeyValue: its key, the content of its value, its position in a table.
+fn parts_of_entry(message: &[u8]) -> [u64; 3] {
     let (mut key, mut held, mut position) = (0, 0, 0);
     for of in Fields::of(message) {
         match of {
@@ -70,7 +76,7 @@ fn entry(message: &[u8]) -> u64 {
             _ => {}
         }
     }
-    key + field(held) + position
+    [key, held, position]
 }
 
 /// The field if it is number `number`, measured by `of`.
@@ -124,6 +130,16 @@ pub fn scope(message: &[u8]) -> u64 {
         }
     }
     name + version + attributes + dropped
+}
+
+/// An InstrumentationScope message in which the attribute `name` is set to a string.
+#[must_use]
+pub fn scope_with(message: &[u8], name: &[u8], string: &[u8]) -> u64 {
+    let held = field(field(string.len() as u64));
+    let known = messages(message, 3).find(|attribute| key_value(attribute).0 == name);
+    let Some(attribute) = known else { return scope(message) + field(text(name) + held) };
+    let [key, _, position] = parts_of_entry(attribute);
+    scope(message) - field(entry(attribute)) + field(key + held + position)
 }
 
 fn event(message: &[u8]) -> u64 {
@@ -199,6 +215,19 @@ mod tests {
     use super::*;
 
     /// Each pair is read by the collector as the same span, and written in as many bytes.
+    #[test]
+    fn an_attribute_that_is_set_comes_on_top_or_in_place_of_what_was_there() {
+        let of = |attributes: &[u8]| scope(attributes);
+        let set = b"\x1a\x09\x0a\x01k\x12\x04\x0a\x02ab";
+        for before in [&b""[..], b"\x0a\x01n", b"\x1a\x07\x0a\x01j\x12\x02\x18\x05"] {
+            let after = [before, set].concat();
+            assert_eq!(scope_with(before, b"k", b"ab"), of(&after), "{before:x?}");
+            assert_eq!(scope_with(&after, b"k", b"ab"), of(&after), "it has that value");
+            assert_eq!(scope_with(&after, b"k", b"abcd"), of(&after) + 2);
+            assert_eq!(scope_with(&after, b"k", b""), of(&after) - 2);
+        }
+    }
+
     #[test]
     fn odd_forms_count_as_what_is_read_from_them() {
         let pairs: [(&[u8], &[u8]); 7] = [

@@ -10,6 +10,9 @@ use prost::Message;
 use super::otel_state::State;
 use super::threshold::Threshold;
 
+/// The attribute that says which sub-policy of a composite let the trace pass.
+pub const COMPOSITE: &str = "tailsampling.composite_policy";
+
 /// The value of an attribute that is added.
 #[derive(Clone, Copy, Debug)]
 pub enum Attribute<'a> {

@@ -27,6 +27,7 @@ pub mod stats;
 pub mod survivors;
 pub mod threshold;
 pub mod traces;
+pub mod weigh;
 pub mod wheel;
 
 pub use census::Census;

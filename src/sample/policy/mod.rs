@@ -13,6 +13,7 @@ use probabilistic::Probabilistic;
 
 use super::bits::Bit;
 use super::threshold::{Threshold, randomness_of_id};
+use super::weigh::Spans;
 use crate::time::Instant;
 
 /// A compiled policy.
@@ -122,6 +123,8 @@ pub struct Case<'a> {
     pub trace_state: Option<Randomness<'a>>,
     /// The sub-policy by which a composite let it pass last.
     pub composite: Option<&'a str>,
+    /// Its spans, with the gate `recordpolicy`.
+    pub stored: Option<Spans<'a>>,
 }
 
 /// What the tracestates of the spans said (tailsampling 2.14).
@@ -206,10 +209,17 @@ fn probabilistic(rate: &Probabilistic, case: &Case<'_>) -> Vote {
     if keeps { Vote::Sampled(rate.threshold) } else { Vote::NotSampled }
 }
 
-/// What a trace takes of a bucket.
+/// What a trace takes of a bucket. What a composite has written on its scopes, if that is to be
+/// recorded, counts from then on.
 pub(super) fn cost(bytes: bool, case: &Case<'_>) -> i64 {
-    let whole = case.size.saturating_add(case.envelopes_size);
-    if bytes { i64::try_from(whole).unwrap_or(i64::MAX) } else { case.spans }
+    if !bytes {
+        return case.spans;
+    }
+    let whole = match (case.composite, &case.stored) {
+        (Some(name), Some(spans)) => spans.size_with(name),
+        _ => case.size.saturating_add(case.envelopes_size),
+    };
+    i64::try_from(whole).unwrap_or(i64::MAX)
 }
 
 fn limit(at: usize, cost: i64, case: &Case<'_>) -> Vote {

@@ -8,6 +8,7 @@ use crate::sample::program::Program;
 use crate::sample::states::Said;
 use crate::sample::stats::{Outcome, Stats};
 use crate::sample::threshold::Threshold;
+use crate::sample::weigh::Spans;
 
 /// What a decision takes, as limiters see it.
 const DECISION: Duration = Duration::from_micros(1);
@@ -163,8 +164,11 @@ impl Shard {
         ask: impl FnOnce(&mut Bench<'_>) -> T,
     ) -> T {
         let said = self.states.said(chain);
-        let Self { program, stats, limiters, traces, chains, .. } = self;
-        let case = case(traces, chains, chain, moment, limiters, said, limits);
+        let tail = self.chains.get(chain).tail;
+        let Self { program, stats, limiters, traces, chains, buffer, resources, scopes, .. } = self;
+        let mut case = case(traces, chains, chain, moment, limiters, said, limits);
+        case.stored =
+            self.rules.gates.record_policy.then_some(Spans { tail, buffer, resources, scopes });
         ask(&mut Bench { program, stats, case })
     }
 
@@ -218,6 +222,7 @@ fn case<'a>(
             limits,
         }),
         composite: None,
+        stored: None,
     }
 }
 

@@ -15,6 +15,7 @@ use crate::sample::fate::End;
 use crate::sample::intern::Interner;
 use crate::sample::program::{Subject, Times};
 use crate::sample::stats::Outcome;
+use crate::sample::weigh::Sum;
 use crate::sample::wheel::Due;
 use crate::time::Instant;
 
@@ -110,7 +111,7 @@ impl Shard {
             self.append(batch, place, chain, way, &mut sum);
         }
         if way == Way::Wait {
-            self.end(batch, chain, sum);
+            self.end(batch, line, chain, sum);
         }
     }
 
@@ -243,7 +244,6 @@ impl Shard {
             let unix_nanos = batch.moment.unix_nanos;
             self.program.ask_span(&subject, unix_nanos, holds, &mut self.ignored);
             self.program.ask_times(&mut chain.times, facts, holds);
-            sum.has_root |= facts.is_root;
             if self.program.needs_size {
                 sum.add(origin, size::field(size::span(content)), || {
                     self.scopes.get(origin.scope).size
@@ -299,9 +299,9 @@ impl Shard {
     }
 
     /// All spans of a trace in this ResourceSpans are taken.
-    fn end(&mut self, batch: &Batch<'_>, at: u32, mut sum: Sum) {
+    fn end(&mut self, batch: &Batch<'_>, line: usize, at: u32, mut sum: Sum) {
         if let Some(wait) = self.rules.after_root
-            && sum.has_root
+            && self.has_root(batch, line)
         {
             self.hasten_for_root(at, wait);
         }
@@ -367,40 +367,6 @@ impl Shard {
             self.census.decide();
         }
         self.remove(now, slot, true);
-    }
-}
-
-/// What a ResourceSpans adds to a trace.
-#[derive(Clone, Copy, Debug, Default)]
-struct Sum {
-    has_root: bool,
-    /// Bytes of its ScopeSpans so far, as the collector counts.
-    size: u64,
-    /// Of the one at hand, whose number is `group`; 0 is none.
-    group_size: u64,
-    group: u32,
-}
-
-impl Sum {
-    /// One more span, of this size with tag and length.
-    fn add(&mut self, origin: Origin, span: u64, scope: impl FnOnce() -> u64) {
-        if self.group != origin.group {
-            self.end_group();
-            (self.group, self.group_size) = (origin.group, scope());
-        }
-        self.group_size += span;
-    }
-
-    fn end_group(&mut self) {
-        if self.group != 0 {
-            self.size += size::field(self.group_size);
-        }
-        self.group = 0;
-    }
-
-    fn whole(&mut self) -> u64 {
-        self.end_group();
-        self.size
     }
 }
 

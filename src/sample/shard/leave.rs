@@ -123,7 +123,7 @@ impl Shard {
         if gates.record_policy {
             let policy = marks.policy.map(name).filter(|name| !name.is_empty());
             let composite = marks.composite.as_deref();
-            attributes.extend(composite.map(|c| ("tailsampling.composite_policy", c.into())));
+            attributes.extend(composite.map(|c| (mark::COMPOSITE, c.into())));
             attributes.extend(policy.map(|p| ("tailsampling.policy", p.into())));
             if marks.cached {
                 attributes.push(("tailsampling.cached_decision", mark::Attribute::Bool(true)));
