@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::time::Instant;
 
 /// A token bucket with the arithmetic of Go's x/time/rate: it starts full, refills without a
-/// break, takes all or nothing, and forgives what a nanosecond would refill.
+/// break, takes all or nothing, and forgives what a nanosecond would refill. Go remembers tokens
+/// and when they were counted; here one word must say both, so what is read from it is made whole
+/// where rounding alone has kept it from being so.
 #[derive(Debug)]
 pub struct Bucket {
     rate: f64,
@@ -35,13 +37,31 @@ impl Bucket {
 
     #[expect(clippy::cast_precision_loss, reason = "as in the collector")]
     fn tokens_in(&self, state: f64, now: f64) -> f64 {
-        if self.rate > 0.0 { ((now - state) * self.rate).min(self.burst as f64) } else { state }
+        if self.rate <= 0.0 {
+            return state;
+        }
+        let tokens = ((now - state) * self.rate).min(self.burst as f64);
+        let rounding = 4.0 * f64::EPSILON * now.max(-state) * self.rate;
+        let whole = tokens.round();
+        if (tokens - whole).abs() <= rounding.min(ROUNDING_MAX) { whole } else { tokens }
     }
 
-    /// Tokens that it holds.
-    #[must_use]
-    pub fn tokens(&self, now: Instant) -> f64 {
-        self.tokens_in(f64::from_bits(self.state.load(Relaxed)), seconds(now))
+    /// The state with so many tokens.
+    fn state_of(&self, tokens: f64, now: f64) -> u64 {
+        if self.rate > 0.0 { now - tokens / self.rate } else { tokens }.to_bits()
+    }
+
+    /// Takes as many of its whole tokens as `choose` says, which is asked again if they have
+    /// become other ones meanwhile.
+    #[expect(clippy::cast_precision_loss, reason = "as in the collector")]
+    #[expect(clippy::cast_possible_truncation, reason = "cut to whole tokens")]
+    pub fn take_some(&self, now: Instant, mut choose: impl FnMut(i64) -> i64) {
+        let now = seconds(now);
+        let _ = self.state.fetch_update(Relaxed, Relaxed, |state| {
+            let tokens = self.tokens_in(f64::from_bits(state), now);
+            let n = choose(tokens as i64);
+            (n > 0).then(|| self.state_of(tokens - n as f64, now))
+        });
     }
 
     /// Takes `n` tokens, or none.
@@ -58,11 +78,14 @@ impl Bucket {
             if left < 0.0 && missing_ns >= 1.0 {
                 return None;
             }
-            Some(if self.rate > 0.0 { now - left / self.rate } else { left }.to_bits())
+            Some(self.state_of(left, now))
         });
         taken.is_ok()
     }
 }
+
+/// Most tokens that rounding can have added or lost.
+const ROUNDING_MAX: f64 = 1e-3;
 
 #[expect(clippy::cast_precision_loss, reason = "a fraction of a nanosecond for three months")]
 fn seconds(now: Instant) -> f64 {
@@ -120,6 +143,49 @@ mod tests {
         let none = Bucket::new(0, 0);
         assert!(!none.take(Instant(1), 1) && none.take(Instant(1), 0));
         assert!(!Bucket::new(-5, -10).take(Instant(1), 0));
+    }
+
+    /// Takes what is there; how much that was.
+    fn drain(bucket: &Bucket, now: Instant) -> i64 {
+        let mut taken = 0;
+        bucket.take_some(now, |budget| {
+            taken = budget;
+            budget
+        });
+        taken
+    }
+
+    #[test]
+    fn what_another_core_takes_meanwhile_is_not_taken_again() {
+        let (bucket, now) = (Bucket::new(3, 3), Instant(5_000 * MS));
+        let mut budgets = Vec::new();
+        bucket.take_some(now, |budget| {
+            if budgets.is_empty() {
+                assert!(bucket.take(now, 2), "the other core is first");
+            }
+            budgets.push(budget);
+            budget
+        });
+        assert_eq!((budgets, drain(&bucket, now)), (vec![3, 1], 0));
+        assert_eq!(drain(&Bucket::new(-5, -10), now), -10);
+    }
+
+    #[test]
+    fn whole_steps_give_whole_tokens() {
+        for (rate, burst) in [(1, 10), (3, 10), (7, 100), (49, 1_000), (1_000_003, 10_000_000)] {
+            // Some days later rounding is coarse.
+            for start in [1, 10, 1_000_000] {
+                let bucket = Bucket::new(rate, burst);
+                let at = |seconds: u64| Instant((start + seconds) * 1_000 * MS);
+                assert!(bucket.take(at(0), burst - 1));
+                for step in 1..200 {
+                    bucket.take_some(at(step), |budget| {
+                        assert_eq!(budget, 1 + rate, "{rate} from {start} s, step {step}");
+                        rate
+                    });
+                }
+            }
+        }
     }
 
     #[test]

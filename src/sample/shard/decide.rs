@@ -263,36 +263,39 @@ impl crate::sample::policy::Node {
 
 /// The threshold that keeps as many traces of highest randomness as fit the bucket; they are paid
 /// for at once. Traces that can never fit do not count.
-#[expect(clippy::cast_possible_truncation, reason = "cut to whole tokens")]
 fn threshold(at: usize, bytes: bool, cases: &[&Case<'_>]) -> Threshold {
     let Some(first) = cases.first() else { return Threshold::ALWAYS };
     let bucket = &first.limiters.buckets[at];
-    let budget = bucket.tokens(first.now) as i64;
     let mut items: Vec<(u64, i64)> = cases
         .iter()
         .map(|case| (case.randomness(), cost(bytes, case)))
         .filter(|(_, cost)| *cost <= bucket.burst())
         .collect();
     items.sort_by_key(|(randomness, _)| std::cmp::Reverse(*randomness));
+    let mut threshold = Threshold::ALWAYS;
+    // Other cores take of it, too.
+    bucket.take_some(first.now, |budget| {
+        let (found, spent) = cut(&items, budget);
+        threshold = found;
+        spent
+    });
+    threshold
+}
+
+/// The threshold that keeps the first of `items`, each a randomness and a cost, which do not cost
+/// more than `budget`; and what they cost.
+fn cut(items: &[(u64, i64)], budget: i64) -> (Threshold, i64) {
     let mut spent = 0;
     let mut kept = 0;
     while kept < items.len() && spent + items[kept].1 <= budget {
         spent += items[kept].1;
         kept += 1;
     }
-    let threshold = match items.get(kept) {
-        None => Threshold::ALWAYS,
-        Some((rejected, _)) => {
-            // Equal randomness cannot be told apart: the whole tie is rejected.
-            while kept > 0 && items[kept - 1].0 == *rejected {
-                kept -= 1;
-                spent -= items[kept].1;
-            }
-            if kept == 0 { Threshold::NEVER } else { Threshold(rejected + 1) }
-        }
-    };
-    if spent > 0 {
-        bucket.take(first.now, spent);
+    let Some((rejected, _)) = items.get(kept) else { return (Threshold::ALWAYS, spent) };
+    // Equal randomness cannot be told apart: the whole tie is rejected.
+    while kept > 0 && items[kept - 1].0 == *rejected {
+        kept -= 1;
+        spent -= items[kept].1;
     }
-    threshold
+    (if kept == 0 { Threshold::NEVER } else { Threshold(rejected + 1) }, spent)
 }
