@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 use tracemill::sample::Options;
-use tracemill::sample::options::{Rule, Strategy};
+use tracemill::sample::options::{Policy, Rule, Strategy};
 use tracemill::testing::oracle::{TraceId, normalize, trace_id};
 use tracemill::testing::scenario::{Scenario, shrink};
 use tracemill::time::Instant;
@@ -75,7 +75,21 @@ fn difference<A: Engine, B: Engine>(scenario: &Scenario) -> Option<String> {
 fn is_a_race(options: &Options) -> bool {
     let come_back = options.num_traces < 100 || options.strategy == Strategy::SpanIngest;
     let remembers_few = options.sampled_cache + options.non_sampled_cache > 0;
-    come_back && (remembers_few || options.policies.iter().any(|p| shares(&p.rule)))
+    let shared = |p: &Policy| shares(&p.rule) && !has_budget(options, &p.rule);
+    come_back && (remembers_few || options.policies.iter().any(shared))
+}
+
+/// Whether its limiters look at all traces of a tick at once, so that their order is nothing to
+/// them.
+fn has_budget(options: &Options, rule: &Rule) -> bool {
+    let is_limiter =
+        |rule: &Rule| matches!(rule, Rule::RateLimiting { .. } | Rule::BytesLimiting { .. });
+    let is_on = options.gates.use_trace_state && options.strategy != Strategy::SpanIngest;
+    is_on
+        && match rule {
+            Rule::And(subs) => subs.iter().all(|sub| is_limiter(&sub.rule) || !shares(&sub.rule)),
+            rule => is_limiter(rule),
+        }
 }
 
 /// Whether traces share what the policy gives.

@@ -174,15 +174,15 @@ impl Shard {
 
     /// With the gate `usetracestate`: limiters look at all traces of a tick first, keep those of
     /// highest randomness that fit, and turn that into a threshold (tailsampling 2.14). What drop
-    /// policies drop is gone by then.
-    pub(super) fn set_limits(&mut self, tick: &mut Tick) {
+    /// policies drop is gone by then; `strays` have come back to the set of their tick.
+    pub(super) fn set_limits(&mut self, tick: &mut Tick, strays: &[u32]) {
         let others = &self.program.policies[self.program.drops..];
         let any = others.iter().any(|policy| policy.node.limits_batches());
         if !self.rules.gates.use_trace_state || !any {
             return;
         }
-        let waiting: Vec<u32> =
-            tick.due.iter().filter(|due| self.is_due(tick, **due)).map(|due| due.chain).collect();
+        let due = tick.due.iter().filter(|due| self.is_due(tick, **due)).map(|due| due.chain);
+        let waiting: Vec<u32> = due.chain(strays.iter().copied()).collect();
         let moment = tick.asked_at();
         let Self { program, limiters, traces, chains, states, .. } = self;
         let mut cases: Vec<Case<'_>> = waiting

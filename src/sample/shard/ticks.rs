@@ -117,28 +117,29 @@ impl Shard {
         true
     }
 
-    /// The drop policies were asked about all traces: the others come next.
+    /// The drop policies were asked about all traces that are due: the others come next.
     fn end_drops(&mut self, tick: &mut Tick) {
         (tick.has_dropped, tick.next) = (true, 0);
-        self.set_limits(tick);
-        self.decide_strays(tick);
+        let strays = self.strays(tick);
+        self.set_limits(tick, &strays);
+        for chain in strays {
+            self.decide(tick, chain, Timing::InSet);
+        }
     }
 
-    /// Ids whose traces went before their time; some have come back (tailsampling 3.4).
-    fn decide_strays(&mut self, tick: &mut Tick) {
+    /// Ids whose traces went before their time: some have come back, and those that no drop policy
+    /// drops are decided in this set (tailsampling 3.4).
+    fn strays(&mut self, tick: &mut Tick) -> Vec<u32> {
+        let mut left = Vec::new();
         for id in std::mem::take(&mut tick.strays) {
             match self.traces.find(&id) {
                 None => self.stats.dropped_too_early += 1,
-                Some(slot) => {
-                    let timing = Timing::InSet;
-                    if let Some(chain) = self.waiting(slot)
-                        && !self.ask_drops(tick, chain, timing)
-                    {
-                        self.decide(tick, chain, timing);
-                    }
-                }
+                Some(slot) => left.extend(
+                    self.waiting(slot).filter(|chain| !self.ask_drops(tick, *chain, Timing::InSet)),
+                ),
             }
         }
+        left
     }
 
     /// What `act` does, for the next traces that are still due.
