@@ -271,6 +271,7 @@ fn json(value: &Val<'_>, out: &mut Vec<u8>, depth: usize, style: Style) -> Resul
     };
     match value {
         Val::Nil => out.extend_from_slice(b"null"),
+        Val::Bytes(bytes) if bytes.is_empty() => out.extend_from_slice(b"null"),
         Val::Bool(b) => out.extend_from_slice(if *b { b"true" } else { b"false" }),
         Val::Int(n) | Val::Duration(n) => drop(write!(out, "{n}")),
         Val::Octet(n) => drop(write!(out, "{n}")),

@@ -44,6 +44,23 @@ fn what_no_span_changes_is_computed_once() {
 }
 
 #[test]
+fn empty_bytes_within_a_value_are_null() {
+    let empty = field(7, b"");
+    let map = field(6, &field(1, &[field(1, b"b"), field(2, &empty)].concat()));
+    let attribute = |key, value: &[u8]| field(9, &[field(1, key), field(2, value)].concat());
+    let list = field(5, &field(1, &empty));
+    let span = [attribute(b"m", &map), attribute(b"a", &list)].concat();
+    let scene = Scene { span: &span, ..Scene::EMPTY };
+    for text in [
+        r#"String(attributes["m"]) == "{\"b\":null}""#,
+        r#"IsMatch(attributes["a"], "^\\[null\\]$")"#,
+        r#"String(attributes["a"][0]) == """#,
+    ] {
+        assert_eq!(compile(text).eval(&scene), Ok(true), "{text}");
+    }
+}
+
+#[test]
 fn nesting_ends_somewhere() {
     for (open, close) in [("(", ")"), ("not (", ")"), ("1 == (", ")"), ("1 == [", "]")] {
         let nested = |depth: usize| format!("{}{}{}", open.repeat(depth), "1", close.repeat(depth));

@@ -48,6 +48,7 @@ fn json(value: Option<&AnyValue>, out: &mut String) -> Option<()> {
     match value.and_then(|v| v.value.as_ref()) {
         Some(Value::StringValue(s)) => quote(s, out),
         Some(Value::DoubleValue(n)) if !n.is_finite() => return None,
+        Some(Value::BytesValue(bytes)) if bytes.is_empty() => out.push_str("null"),
         Some(Value::BytesValue(bytes)) => quote(&STANDARD.encode(bytes), out),
         Some(Value::ArrayValue(array)) => {
             out.push('[');
@@ -144,4 +145,20 @@ pub(super) fn id(bytes: &[u8]) -> String {
         return String::new();
     }
     bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::common::v1::ArrayValue;
+
+    use super::*;
+
+    #[test]
+    fn empty_bytes_within_a_list_are_null() {
+        let bytes = |bytes: &[u8]| AnyValue { value: Some(Value::BytesValue(bytes.to_vec())) };
+        let list = ArrayValue { values: vec![bytes(b""), bytes(b"ab")] };
+        let list = AnyValue { value: Some(Value::ArrayValue(list)) };
+        assert_eq!(text(Some(&list)), "[null,\"YWI=\"]");
+        assert_eq!(text(Some(&bytes(b""))), "");
+    }
 }
