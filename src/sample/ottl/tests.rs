@@ -61,6 +61,25 @@ fn empty_bytes_within_a_value_are_null() {
 }
 
 #[test]
+fn an_attribute_in_a_list_is_itself() {
+    let attribute = |key, value: &[u8]| field(9, &[field(1, key), field(2, value)].concat());
+    let nan = [&[0x21][..], &f64::NAN.to_le_bytes()].concat();
+    let list = field(5, &field(1, &nan));
+    let entry = |n| field(1, &[field(1, b"k"), field(2, &[0x18, n])].concat());
+    let map = field(6, &[entry(1), entry(2)].concat());
+    let span = [attribute(b"l", &list), attribute(b"m", &map)].concat();
+    let scene = Scene { span: &span, ..Scene::EMPTY };
+    for (text, outcome) in [
+        (r#"[attributes["l"]] == [attributes["l"]]"#, true),
+        (r#"[attributes["m"]] == [attributes["m"]]"#, true),
+        (r#"attributes["l"] == attributes["l"]"#, false),
+        (r#"{"a": 1,} == {"a": 1}"#, true),
+    ] {
+        assert_eq!(compile(text).eval(&scene), Ok(outcome), "{text}");
+    }
+}
+
+#[test]
 fn nesting_ends_somewhere() {
     for (open, close) in [("(", ")"), ("not (", ")"), ("1 == (", ")"), ("1 == [", "]")] {
         let nested = |depth: usize| format!("{}{}{}", open.repeat(depth), "1", close.repeat(depth));
