@@ -204,7 +204,7 @@ mod tests {
         let (gate, (core, mut messages)) = (gate(), core());
         let address = gate.address.tcp().expect("TCP");
         let _clients = [(); 3].map(|()| TcpStream::connect(address).expect("a backlog"));
-        let accepting = Accepting::start(std::slice::from_ref(&gate), &[core.clone()]);
+        let accepting = Accepting::start(std::slice::from_ref(&gate), std::slice::from_ref(&core));
         drop(gate);
         accepting.end().await;
         TcpStream::connect(address).expect_err("nobody listens");
@@ -218,9 +218,9 @@ mod tests {
     async fn a_socket_that_another_configuration_has_stays_with_who_waits_there() {
         let (gate, (core, _messages)) = (gate(), core());
         let _client = TcpStream::connect(gate.address.tcp().expect("TCP")).expect("a backlog");
-        Accepting::start(std::slice::from_ref(&gate), &[core.clone()]).end().await;
+        Accepting::start(std::slice::from_ref(&gate), std::slice::from_ref(&core)).end().await;
         assert_eq!(core.load.connections.load(Relaxed), 0);
-        let last = Accepting::start(&[gate], &[core.clone()]);
+        let last = Accepting::start(&[gate], std::slice::from_ref(&core));
         last.end().await;
         assert_eq!(core.load.connections.load(Relaxed), 1);
     }
