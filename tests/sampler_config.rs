@@ -105,7 +105,8 @@ fn verdicts_are_those_of_the_collector_or_named_differences() {
 #[test]
 fn an_empty_block_has_the_defaults_of_the_collector() {
     assert_eq!(options(""), Options::default());
-    assert_eq!(options("policies: []\nnum_shards: 4"), Options::default());
+    assert_eq!(options("policies: []\nnum_shards: 0"), Options::default());
+    assert_eq!(options("num_shards: 4").num_shards, 4);
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub struct Options {
     pub sampled_cache: usize,
     /// `decision_cache.non_sampled_cache_size` in entries of the process; 0 is off.
     pub non_sampled_cache: usize,
-    /// `num_shards`; 0 is 1.
+    /// `num_shards`, at least 1.
     pub num_shards: u32,
     /// `policies`, in the order of the file.
     pub policies: Vec<Policy>,
@@ -70,7 +70,7 @@ impl Options {
     pub fn wants_one_shard(&self) -> bool {
         let Self { num_traces, sampled_cache, non_sampled_cache, .. } = *self;
         let is_small = |cache: usize| cache > 0 && (cache as u64) < ENTRIES_MIN;
-        self.num_shards <= 1
+        self.num_shards == 1
             && (self.policies.iter().any(|policy| policy.rule.is_limited())
                 || num_traces < ENTRIES_MIN
                 || is_small(sampled_cache)

@@ -76,7 +76,7 @@ fn shards(b: &mut Block<'_>) -> u32 {
         let what = "accepted: the shards here are the data cores";
         b.note_at("num_shards", what, "tracemill: {cores: …} sets their number");
     }
-    shards
+    shards.max(1)
 }
 
 /// The top level: names are needed, and each stands once.
