@@ -128,6 +128,11 @@ impl Head {
         self.pseudo(0)
     }
 
+    /// Whether it says for whom it is, in either of the two ways.
+    pub(crate) fn has_authority(&self) -> bool {
+        self.pseudo[2].is_some() || self.get("host").is_some()
+    }
+
     /// `:path`.
     pub(crate) fn path(&self) -> &[u8] {
         self.pseudo(3)
@@ -221,7 +226,9 @@ mod tests {
         }
         for (name, _) in GOOD {
             let others: Vec<_> = GOOD.into_iter().filter(|(n, _)| *n != name).collect();
-            assert_eq!(head(&others).fault().is_none(), name == ":authority", "{name}");
+            let head = head(&others);
+            assert_eq!(head.fault().is_none(), name == ":authority", "{name}");
+            assert_eq!(head.has_authority(), name != ":authority", "{name}");
         }
         assert!(head(&[GOOD[0], GOOD[1], (":path", "")]).fault().is_some());
         assert!(head(&[GOOD[0], ("a", "b"), GOOD[1], GOOD[3]]).fault().is_some());

@@ -4,6 +4,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -180,6 +182,9 @@ fn admit<S: Service>(server: &Server<S>, head: &Head) -> Result<Admitted, Refusa
             refuse(StatusCode::BAD_REQUEST, Code::Internal, text)
         })?),
     };
+    if let Some(text) = misfit(head) {
+        return Err(refuse(StatusCode::BAD_REQUEST, Code::Internal, text));
+    }
     let path = std::str::from_utf8(head.path()).unwrap_or_default();
     let method = server
         .service
@@ -200,6 +205,25 @@ fn admit<S: Service>(server: &Server<S>, head: &Head) -> Result<Admitted, Refusa
     let headers = (server.options.auth.is_some() || !wanted.is_empty()).then(|| map_of(head));
     let metadata = headers.as_ref().and_then(|headers| Metadata::of(headers, wanted));
     Ok(Admitted { method, codec, timeout, metadata, headers: headers.map(Box::new) })
+}
+
+/// What gRPC asks of headers beyond HTTP/2, and these do not have.
+fn misfit(head: &Head) -> Option<String> {
+    if !head.has_authority() {
+        return Some("no host or :authority header present".to_owned());
+    }
+    let binary = head.fields().filter(|(name, _)| name.ends_with(b"-bin"));
+    let (name, value) = binary.into_iter().find(|(_, value)| !is_base64(value))?;
+    let [name, value] = [name, value].map(String::from_utf8_lossy);
+    Some(format!("malformed binary metadata {value:?} in header {name:?}: illegal base64 data"))
+}
+
+/// With padding or without, as grpc-go reads it.
+fn is_base64(value: &[u8]) -> bool {
+    match value.len() % 4 {
+        0 => STANDARD.decode(value).is_ok(),
+        _ => STANDARD_NO_PAD.decode(value).is_ok(),
+    }
 }
 
 /// The headers by name. What the `http` crate does not take as a header cannot be asked for.
@@ -333,6 +357,15 @@ mod tests {
             http2::unpack::Decoder::new(0, 1 << 20).decode(block, each).expect("valid");
         }
         assert_eq!(said, [":status: 200", "content-type: application/grpc", "grpc-status: 0"]);
+    }
+
+    #[test]
+    fn binary_metadata_is_base64_with_padding_or_without() {
+        for (value, want) in
+            [("", true), ("YQ==", true), ("YQ", true), ("YWI=", true), ("!!!", false), ("Y", false)]
+        {
+            assert_eq!(is_base64(value.as_bytes()), want, "{value}");
+        }
     }
 
     #[test]

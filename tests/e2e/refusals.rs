@@ -69,6 +69,7 @@ fn calls_that_are_not_in_order_are_refused_as_grpc_refuses_them() {
             (TRACES, &[("content-type", "application/json")], frame(0, &good), 415, 3),
             (TRACES, &[("grpc-timeout", "soon")], frame(0, &good), 400, 13),
             (TRACES, &[("grpc-timeout", "0m")], frame(0, &good), 200, 4),
+            (TRACES, &[("x-bin", "!!!")], frame(0, &good), 400, 13),
         ];
         for (path, headers, framed, http, status) in cases {
             let answer = client.call(request(path, headers), framed.clone()).await;
