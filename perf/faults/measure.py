@@ -42,6 +42,22 @@ FAULTS = {
     "invalid": ["--status", "INVALID_ARGUMENT"],
     "internal": ["--status", "INTERNAL"],
 }
+README = f"""# Faults and overload of a router
+
+One router on one core, four backends in two sink processes, one client process with {CLIENT[3]} streams that
+offers {RATE} in requests of 64 KiB for {SECONDS} s (open loop; latency counts from the time at which a request
+was due). From second {FAULT_AT} to {FAULT_AT + FAULT_FOR} the first backend fails in the way that the row names. `exporter` is its queue: as by
+default, with `wait_for_result`, or off.
+
+- acknowledged: spans whose request was answered OK; missing: those of them that no backend has, or that the
+  router gave up without telling its clients; split: traces on more than one backend
+- twice: spans that a backend saw more than once, refused ones included
+- rejected, refused: spans that the clients were told about, in part of a request or with all of it
+- p99: of the good backends' spans from due to arrival, and of the clients' replies
+
+Overload: what 32 connections with 4 streams each reach in a closed loop, then an open loop of twice and five
+times that, with 100 streams each and a `memory_limiter` of {LIMIT_MIB} MiB.
+"""
 HEAD = f"{'fault':<14}{'exporter':<10}{'acknowledged':>13}{'missing':>9}{'split':>7}{'twice':>7}" \
        f"{'rejected':>10}{'refused':>9}{'p99 of the others':>19}{'of clients':>12}"
 
@@ -211,6 +227,7 @@ def main(out, *words):
     out.mkdir(parents=True)
     model = subprocess.run(["uname", "-srm"], capture_output=True, text=True).stdout
     (out / "env.txt").write_text(f"{model}cpus: {os.cpu_count()}\nperf/faults.sh {' '.join(words)}\n")
+    (out / "README.md").write_text(README)
     print(HEAD, flush=True)
     lines, failed = [HEAD], False
     for text, wrong in rows(words):
