@@ -94,8 +94,8 @@ enum Subcommands {
     Validate(ConfigArguments),
     /// Print a configuration as it takes effect: merged, expanded, with every default.
     ///
-    /// The output is YAML that can be loaded again, once the values of headers and the password of a
-    /// proxy, which are not shown, are put back.
+    /// The output is YAML that can be loaded again, once the values of headers and the password of
+    /// a proxy, which are not shown, are put back.
     PrintConfig(ConfigArguments),
     /// List the components that a configuration can name.
     Components,
