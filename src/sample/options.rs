@@ -71,7 +71,7 @@ impl Options {
         let Self { num_traces, sampled_cache, non_sampled_cache, .. } = *self;
         let is_small = |cache: usize| cache > 0 && (cache as u64) < ENTRIES_MIN;
         self.num_shards == 1
-            && (self.policies.iter().any(|policy| policy.rule.is_limited())
+            && (self.policies.iter().any(|policy| policy.rule.any(Rule::is_limit))
                 || num_traces < ENTRIES_MIN
                 || is_small(sampled_cache)
                 || is_small(non_sampled_cache))
@@ -216,24 +216,35 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// Whether it, or a rule in it, has a limit per second.
-    fn is_limited(&self) -> bool {
-        match self {
-            Self::RateLimiting { .. } | Self::BytesLimiting { .. } | Self::Composite { .. } => true,
-            Self::And(subs) | Self::Drop(subs) => subs.iter().any(|sub| sub.rule.is_limited()),
-            Self::Not(sub) => sub.rule.is_limited(),
+    /// Whether `is_so` of it, or of a rule in it.
+    pub fn any(&self, is_so: fn(&Self) -> bool) -> bool {
+        let within = match self {
+            Self::And(subs) | Self::Drop(subs) => subs.iter().any(|sub| sub.rule.any(is_so)),
+            Self::Not(sub) => sub.rule.any(is_so),
+            Self::Composite { subs, .. } => subs.iter().any(|(sub, _)| sub.rule.any(is_so)),
             Self::AlwaysSample
             | Self::Latency { .. }
             | Self::NumericAttribute { .. }
             | Self::Probabilistic { .. }
             | Self::StatusCode(_)
             | Self::StringAttribute { .. }
+            | Self::RateLimiting { .. }
+            | Self::BytesLimiting { .. }
             | Self::SpanCount { .. }
             | Self::BooleanAttribute { .. }
             | Self::TraceState { .. }
             | Self::TraceFlags
             | Self::OttlCondition { .. } => false,
-        }
+        };
+        within || is_so(self)
+    }
+
+    /// Whether it has a limit per second.
+    const fn is_limit(&self) -> bool {
+        matches!(
+            self,
+            Self::RateLimiting { .. } | Self::BytesLimiting { .. } | Self::Composite { .. }
+        )
     }
 }
 

@@ -107,23 +107,12 @@ fn policies(b: &mut Block<'_>, strategy: Strategy, extensions: &[String]) -> Vec
 
 /// Whether a later batch could undo its vote (tailsampling 2.13).
 fn is_stateful(rule: &Rule) -> bool {
-    match rule {
+    rule.any(|rule| match rule {
         Rule::RateLimiting { .. } | Rule::BytesLimiting { .. } => true,
         Rule::Latency { upper_threshold_ms, .. } => *upper_threshold_ms > 0,
         Rule::SpanCount { max, .. } => *max > 0,
-        Rule::And(subs) | Rule::Drop(subs) => subs.iter().any(|p| is_stateful(&p.rule)),
-        Rule::Not(sub) => is_stateful(&sub.rule),
-        Rule::Composite { subs, .. } => subs.iter().any(|(p, _)| is_stateful(&p.rule)),
-        Rule::AlwaysSample
-        | Rule::NumericAttribute { .. }
-        | Rule::Probabilistic { .. }
-        | Rule::StatusCode(_)
-        | Rule::StringAttribute { .. }
-        | Rule::BooleanAttribute { .. }
-        | Rule::TraceState { .. }
-        | Rule::TraceFlags
-        | Rule::OttlCondition { .. } => false,
-    }
+        _ => false,
+    })
 }
 
 /// What its writer may not expect, and the collector does not say.
