@@ -6,7 +6,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::backend::Behaviour;
-use super::client::{TRACES, frame, request};
+use super::client::{Client, TRACES, frame, request};
 use super::world::{Setup, World};
 use super::{run, settle, until};
 
@@ -14,15 +14,23 @@ use super::{run, settle, until};
 const LONG: Duration = Duration::from_millis(1500);
 const BLOCKS: &str = "{queue_size: 1, num_consumers: 1, block_on_overflow: true}";
 
+/// Runs `then` while a call that the first backend holds fills a queue of one.
+async fn while_full(world: &World, client: &Client, then: impl Future<Output = ()>) {
+    world.backends[0].behave(Behaviour::Hold);
+    let first = world.send_ok(client, world.for_one(0));
+    let rest = async {
+        until("its queue is full", || world.backends[0].calls().len() == 1).await;
+        then.await;
+    };
+    tokio::join!(first, rest);
+}
+
 #[test]
 fn requests_wait_for_room_as_long_as_their_clients_where_the_queue_says_so() {
     run(async {
         let world = World::start(Setup { sending_queue: BLOCKS, ..Setup::default() }).await;
         let client = world.client().await;
-        world.backends[0].behave(Behaviour::Hold);
-        let first = world.send_ok(&client, world.for_one(0));
         let rest = async {
-            until("its queue is full", || world.backends[0].calls().len() == 1).await;
             let all = world.send_ok(&client, world.for_one(0));
             let part = world.send_ok(&client, world.for_each(1));
             let late = async {
@@ -43,7 +51,7 @@ fn requests_wait_for_room_as_long_as_their_clients_where_the_queue_says_so() {
             };
             tokio::join!(all, part, late, gone, release);
         };
-        tokio::join!(first, rest);
+        while_full(&world, &client, rest).await;
         let metrics = world.judge_lossless().await;
         assert_eq!(world.backends[0].taken(), 6, "not what its client gave up");
         assert_eq!(metrics.sum("otelcol_receiver_refused_spans", &[]), 4);
@@ -56,10 +64,7 @@ fn a_client_of_http_that_leaves_frees_what_waits() {
     run(async {
         let world = World::start(Setup { sending_queue: BLOCKS, ..Setup::default() }).await;
         let client = world.client().await;
-        world.backends[0].behave(Behaviour::Hold);
-        let first = world.send_ok(&client, world.for_one(0));
         let rest = async {
-            until("its queue is full", || world.backends[0].calls().len() == 1).await;
             let body = world.for_one(0).message;
             let head = format!(
                 "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\n\
@@ -78,7 +83,7 @@ fn a_client_of_http_that_leaves_frees_what_waits() {
             .await;
             world.backends[0].behave(Behaviour::Ok);
         };
-        tokio::join!(first, rest);
+        while_full(&world, &client, rest).await;
         world.judge_lossless().await;
         assert_eq!(world.backends[0].taken(), 2);
     });
@@ -132,17 +137,14 @@ fn who_waits_before_the_queue_of_the_balancer_waits_longer_than_its_timeout() {
         let sending_queue = "{enabled: false}";
         let world = World::start(Setup { own_queue, sending_queue, ..Setup::default() }).await;
         let client = world.client().await;
-        world.backends[0].behave(Behaviour::Hold);
-        let first = world.send_ok(&client, world.for_one(0));
         let second = async {
-            until("its queue is full", || world.backends[0].calls().len() == 1).await;
             let release = async {
                 tokio::time::sleep(LONG).await;
                 world.backends[0].behave(Behaviour::Ok);
             };
             tokio::join!(world.send_ok(&client, world.for_one(0)), release);
         };
-        tokio::join!(first, second);
+        while_full(&world, &client, second).await;
         world.judge_lossless().await;
     });
 }
