@@ -307,9 +307,9 @@ impl Router {
         let rooms: Option<Vec<_>> = rooms.collect();
         let Some(rooms) = rooms else { return Ok(Taken::NoRoom { why: Lack::Queue }) };
         let without = outlet::reserve(outlets, offers);
-        let blocks = outlet::blocks(outlets, offers);
-        let refuse_partial = self.rules.refuse_partial;
-        if without > 0 && (refuse_partial || without == offers.len() && !blocks) {
+        let blocks = without > 0 && outlet::blocks(outlets, offers);
+        let is_refused = self.rules.refuse_partial || without == offers.len() && !blocks;
+        if without > 0 && is_refused {
             outlet::unreserve(outlets, offers);
             return Ok(Taken::NoRoom { why: if blocks { Lack::Turn } else { Lack::Queue } });
         }
