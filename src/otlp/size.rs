@@ -214,20 +214,19 @@ pub fn span(message: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    /// Each pair is read by the collector as the same span, and written in as many bytes.
     #[test]
     fn an_attribute_that_is_set_comes_on_top_or_in_place_of_what_was_there() {
-        let of = |attributes: &[u8]| scope(attributes);
         let set = b"\x1a\x09\x0a\x01k\x12\x04\x0a\x02ab";
         for before in [&b""[..], b"\x0a\x01n", b"\x1a\x07\x0a\x01j\x12\x02\x18\x05"] {
             let after = [before, set].concat();
-            assert_eq!(scope_with(before, b"k", b"ab"), of(&after), "{before:x?}");
-            assert_eq!(scope_with(&after, b"k", b"ab"), of(&after), "it has that value");
-            assert_eq!(scope_with(&after, b"k", b"abcd"), of(&after) + 2);
-            assert_eq!(scope_with(&after, b"k", b""), of(&after) - 2);
+            assert_eq!(scope_with(before, b"k", b"ab"), scope(&after), "{before:x?}");
+            assert_eq!(scope_with(&after, b"k", b"ab"), scope(&after), "it has that value");
+            assert_eq!(scope_with(&after, b"k", b"abcd"), scope(&after) + 2);
+            assert_eq!(scope_with(&after, b"k", b""), scope(&after) - 2);
         }
     }
 
+    /// Each pair is read by the collector as the same span, and written in as many bytes.
     #[test]
     fn odd_forms_count_as_what_is_read_from_them() {
         let pairs: [(&[u8], &[u8]); 7] = [

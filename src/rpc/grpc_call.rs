@@ -212,8 +212,8 @@ fn misfit(head: &Head) -> Option<String> {
     if !head.has_authority() {
         return Some("no host or :authority header present".to_owned());
     }
-    let binary = head.fields().filter(|(name, _)| name.ends_with(b"-bin"));
-    let (name, value) = binary.into_iter().find(|(_, value)| !is_base64(value))?;
+    let mut binary = head.fields().filter(|(name, _)| name.ends_with(b"-bin"));
+    let (name, value) = binary.find(|(_, value)| !is_base64(value))?;
     let [name, value] = [name, value].map(String::from_utf8_lossy);
     Some(format!("malformed binary metadata {value:?} in header {name:?}: illegal base64 data"))
 }
@@ -268,9 +268,7 @@ async fn converse<S: Service>(server: &Server<S>, arrived: Arrived) -> Result<By
     let bytes_max = server.options.recv_bytes_max;
     let message = match (prefix.compressed, codec) {
         (false, _) => message,
-        (true, Codec::None) => {
-            return Err(unpacked().into());
-        }
+        (true, Codec::None) => return Err(unpacked().into()),
         (true, codec) => {
             let content = codec.inflate_in_turns(&message, bytes_max).await;
             content.map(Bytes::from).map_err(|e| not_inflated(codec, e, bytes_max))?

@@ -7,8 +7,8 @@
 //!
 //! The owner calls, as time and the connection have it: [`Queue::poll`] until it says nothing
 //! more, [`Queue::done`], [`Queue::unprocessed`] or [`Queue::unsent`] for each call,
-//! [`Queue::expired`],
-//! [`Queue::unreachable`] when an attempt to connect fails, and [`Queue::watch`] at each wake-up.
+//! [`Queue::expired`], [`Queue::unreachable`] when an attempt to connect fails, and
+//! [`Queue::watch`] at each wake-up.
 //! What becomes of calls that fail stands in `queue/failure.rs`.
 
 use std::collections::VecDeque;
