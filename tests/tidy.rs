@@ -156,7 +156,8 @@ const PLAIN_FILES: &[&str] = &["runtime/lease.rs", "telemetry/names.rs"];
 
 /// Crates that only some rooms or files know, so that they can be replaced behind them.
 const CRATES: &[(&str, &[&str])] = &[
-    ("glommio", &["net/", "runtime/"]),
+    ("glommio", &["runtime/"]),
+    ("io_uring", &["runtime/"]),
     ("h2", &["rpc/"]),
     ("rustls", &["net/tls/", "upstream/resolve/"]),
     ("webpki", &["net/tls/"]),

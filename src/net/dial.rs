@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::Stream;
 use super::tls::{self, ClientTls};
+use crate::runtime::aside::aside;
 
 /// Connects; of a name with several addresses the `turn`-th is tried first, then the others. With
 /// `tls` the stream comes after the handshake; whoever dials limits the time of all of it.
@@ -61,5 +62,5 @@ async fn resolve(endpoint: &str) -> io::Result<Vec<SocketAddr>> {
         return Ok(vec![address]);
     }
     let endpoint = endpoint.to_owned();
-    glommio::executor().spawn_blocking(move || Ok(endpoint.to_socket_addrs()?.collect())).await
+    aside(move || Ok(endpoint.to_socket_addrs()?.collect())).await
 }

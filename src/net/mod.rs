@@ -6,7 +6,6 @@ pub mod dial;
 pub mod listener;
 pub mod options;
 pub mod outbox;
-mod ring;
 pub mod socket;
 pub mod stream;
 pub mod tls;

@@ -7,7 +7,7 @@ use http::HeaderMap;
 
 use super::auth::{ServerAuth, Verdict, WRONG, refusal};
 use super::status::Status;
-use crate::runtime::executor;
+use crate::runtime::aside::aside;
 
 /// Hashes that are computed or wait for it, in the whole process. More logins than these at once
 /// are asked to come again: each takes a CPU for some milliseconds.
@@ -26,7 +26,7 @@ pub(super) async fn welcome(auth: Option<&ServerAuth>, headers: &HeaderMap) -> R
                 let text = "too many logins are being checked";
                 return Err(Status::unavailable(text, Duration::from_secs(1)));
             }
-            match executor::aside(move || slow.is_right()).await {
+            match aside(move || slow.is_right()).await {
                 true => Ok(()),
                 false => Err(refusal(WRONG)),
             }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use glommio::{LocalExecutorBuilder, Placement};
 
-use super::timer;
+use super::pulse::{self, Seen};
+use super::ring;
 
 /// glommio's registered buffers are for files only; this is the least it takes.
 const IO_MEMORY_BYTES: usize = 64 << 10;
@@ -24,10 +25,8 @@ pub struct Seat {
     pub spin: Duration,
 }
 
-/// The least rest of a task that makes way. Not zero: a core looks at its sockets and timers when
-/// no task is ready, so one that only yields keeps the others from hearing anything. No longer than
-/// it takes to come there, so that nobody sleeps for it.
-const REST: Duration = Duration::from_micros(1);
+/// The executor looks at its own rings this often, and nothing is there.
+const OWN_RINGS_EVERY: Duration = Duration::from_secs(3600);
 
 /// Starts a thread with an executor that runs `main` to its end.
 ///
@@ -44,22 +43,27 @@ where
         let executor = LocalExecutorBuilder::new(placement)
             .name(&seat.name)
             .io_memory(IO_MEMORY_BYTES)
-            .spin_before_park(seat.spin)
+            .preempt_timer(OWN_RINGS_EVERY)
             .make()
             .map_err(|e| format!("core {}: {e}", seat.name))?;
-        executor.run(main());
-        Ok(())
+        executor.run(async move {
+            ring::start().map_err(|e| format!("core {}: {e}", seat.name))?;
+            glommio::spawn_local(pulse::beat(seat.spin)).detach();
+            Seen::new(main()).await;
+            pulse::end();
+            Ok(())
+        })
     })
 }
 
 /// Runs `task` on this core beside the caller, without waiting for it.
 pub fn detach<F: Future<Output = ()> + 'static>(task: F) {
-    glommio::spawn_local(task).detach();
+    glommio::spawn_local(Seen::new(task)).detach();
 }
 
 /// Rests until the core has looked at its sockets and everybody else had a turn.
 pub async fn rest() {
-    timer::sleep_at_least_once(REST).await;
+    pulse::rest().await;
 }
 
 /// A waker-backed flag of one core: set any number of times, seen once.
@@ -91,11 +95,6 @@ impl Bell {
         }
         self.0.rung.replace(false)
     }
-}
-
-/// Runs `work` on a thread beside the core, so that the core goes on meanwhile.
-pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    glommio::executor().spawn_blocking(work).await
 }
 
 /// Kernel id of the calling thread, as in `/proc/PID/task`.

@@ -1,23 +1,24 @@
-//! Messages from another thread to a core: a bounded lock-free queue and the core's waker. The
+//! Messages from another thread to a core: a bounded lock-free queue and a call to the core. The
 //! sender never waits; a full box gives the message back.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use atomic_waker::AtomicWaker;
 use crossbeam::queue::ArrayQueue;
+
+use super::call::{Caller, Listener};
 
 /// A new box for at most `capacity` messages.
 #[must_use]
 pub fn mailbox<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
-    let shared = Arc::new(Shared { queue: ArrayQueue::new(capacity), waker: AtomicWaker::new() });
-    (Sender(Arc::clone(&shared)), Receiver(shared))
+    let shared = Arc::new(Shared { queue: ArrayQueue::new(capacity), core: Caller::default() });
+    (Sender(Arc::clone(&shared)), Receiver { shared, listener: None })
 }
 
 #[derive(Debug)]
 struct Shared<T> {
     queue: ArrayQueue<T>,
-    waker: AtomicWaker,
+    core: Caller,
 }
 
 /// The side of the other threads.
@@ -43,14 +44,18 @@ impl<T> Sender<T> {
     /// Gives the message back if the box is full.
     pub fn send(&self, message: T) -> Result<(), T> {
         self.0.queue.push(message)?;
-        self.0.waker.wake();
+        self.0.core.call();
         Ok(())
     }
 }
 
 /// The core's side.
 #[derive(Debug)]
-pub struct Receiver<T>(Arc<Shared<T>>);
+pub struct Receiver<T> {
+    shared: Arc<Shared<T>>,
+    /// From the first wait on, on the core that waits.
+    listener: Option<Listener>,
+}
 
 impl<T> Receiver<T> {
     /// The next message.
@@ -59,12 +64,13 @@ impl<T> Receiver<T> {
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<T> {
-        if let Some(message) = self.0.queue.pop() {
+        if let Some(message) = self.shared.queue.pop() {
             return Poll::Ready(message);
         }
-        self.0.waker.register(cx.waker());
-        // A message may have come between the look and the registration.
-        self.0.queue.pop().map_or(Poll::Pending, Poll::Ready)
+        let listener = self.listener.get_or_insert_with(|| Listener::new(&self.shared.core));
+        listener.listen(cx);
+        // A message may have come before somebody listened.
+        self.shared.queue.pop().map_or(Poll::Pending, Poll::Ready)
     }
 }
 

@@ -11,8 +11,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use atomic_waker::AtomicWaker;
 use crossbeam::queue::ArrayQueue;
+
+use super::call::{Caller, Listener};
 
 /// Parcels that may be unanswered from one core to another.
 pub const CREDITS: usize = 64;
@@ -30,7 +31,7 @@ struct Net<T> {
     cores: usize,
     /// From core `a` to core `b` at `a * cores + b`.
     roads: Vec<Road<T>>,
-    wakers: Vec<AtomicWaker>,
+    callers: Vec<Caller>,
 }
 
 impl<T> Net<T> {
@@ -51,8 +52,8 @@ pub struct Port<T> {
 pub fn mesh<T>(cores: usize) -> Vec<Port<T>> {
     let road = |_| Road { parcels: ArrayQueue::new(CREDITS), answers: ArrayQueue::new(CREDITS) };
     let roads = (0..cores * cores).map(road).collect();
-    let wakers = (0..cores).map(|_| AtomicWaker::new()).collect();
-    let net = Arc::new(Net { cores, roads, wakers });
+    let callers = (0..cores).map(|_| Caller::default()).collect();
+    let net = Arc::new(Net { cores, roads, callers });
     (0..cores).map(|core| Port { net: Arc::clone(&net), core }).collect()
 }
 
@@ -69,6 +70,7 @@ impl<T> Clone for Mesh<T> {
 #[derive(Debug)]
 struct Local<T> {
     port: Port<T>,
+    listener: Listener,
     /// Unanswered parcels, by core.
     sent: Vec<Cell<usize>>,
     errands: RefCell<Errands>,
@@ -101,8 +103,10 @@ impl<T> Mesh<T> {
     #[must_use]
     pub fn new(port: Port<T>) -> Self {
         let sent = (0..port.net.cores).map(|_| Cell::new(0)).collect();
+        let listener = Listener::new(&port.net.callers[port.core]);
         Self(Rc::new(Local {
             port,
+            listener,
             sent,
             errands: RefCell::default(),
             waiting: RefCell::default(),
@@ -169,7 +173,7 @@ impl<T> Mesh<T> {
     pub fn poll(&self, cx: &mut Context<'_>, mut take: impl FnMut(&mut T)) -> Poll<()> {
         let mut moved = self.drain(&mut take);
         if !moved {
-            self.0.port.net.wakers[self.core()].register(cx.waker());
+            self.0.listener.listen(cx);
             // Something may have come between the look and the registration.
             moved = self.drain(&mut take);
         }
@@ -189,7 +193,7 @@ impl<T> Mesh<T> {
                 answered = true;
             }
             if answered {
-                net.wakers[other].wake();
+                net.callers[other].call();
             }
             let to = net.road(me, other);
             while let Some((ticket, parcel)) = to.answers.pop() {
@@ -243,7 +247,7 @@ impl<T> Ticket<T> {
         local.errands.borrow_mut().slots[self.at as usize].left += 1;
         let road = local.port.net.road(local.port.core, to);
         assert!(road.parcels.push((self.at, parcel)).is_ok(), "there was a credit");
-        local.port.net.wakers[to].wake();
+        local.port.net.callers[to].call();
     }
 
     /// Waits until every parcel was answered.
@@ -278,6 +282,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     use std::task::Wake;
 
+    use super::super::call;
     use super::*;
 
     #[derive(Default)]
@@ -303,7 +308,8 @@ mod tests {
             assert!(std::pin::pin!(a.credit()).poll(&mut cx).is_ready());
             errand.send(1, vec![u8::try_from(n).unwrap()]);
         }
-        assert_eq!(woken.0.load(Relaxed), 1, "a parcel wakes the other core");
+        assert!(call::answer());
+        assert_eq!(woken.0.load(Relaxed), 1, "a parcel wakes who carries on the other core");
         assert!(std::pin::pin!(a.credit()).poll(&mut cx).is_pending(), "none left");
         assert!(std::pin::pin!(errand.answers()).poll(&mut cx).is_pending());
         assert!(b.poll(&mut cx, |parcel| got.push(parcel[0])).is_ready());

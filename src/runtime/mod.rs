@@ -1,6 +1,8 @@
-//! What a core is: executor, pinning, hand-over, shutdown. With `net`, the only room that knows
-//! the executor; `clock` is the only reader of OS time in the whole tree.
+//! What a core is: executor, pinning, hand-over, shutdown. The only room that knows the
+//! executor; `clock` is the only reader of OS time in the whole tree.
 
+pub mod aside;
+mod call;
 pub mod clock;
 pub mod cores;
 pub mod drain;
@@ -11,6 +13,8 @@ pub mod mailbox;
 pub mod mesh;
 pub mod options;
 pub mod preflight;
+mod pulse;
+pub mod ring;
 pub mod timer;
 pub mod turn;
 

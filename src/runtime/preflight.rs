@@ -25,7 +25,7 @@ impl fmt::Display for Refusal {
                     Some(libc::ENOSYS) => write!(
                         f,
                         "  why:  the kernel has no io_uring, or a seccomp profile hides it\n  \
-                         see:  uname -r (5.8 or newer is needed); in a container: its seccomp profile\n  \
+                         see:  uname -r (5.13 or newer is needed); in a container: its seccomp profile\n  \
                          fix:  a newer kernel, or a seccomp profile that allows io_uring_setup, \
                          io_uring_enter and io_uring_register"
                     ),

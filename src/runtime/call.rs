@@ -1,0 +1,217 @@
+//! How another thread gets a core's attention: it sets a flag, and if the core sleeps, it rings.
+//!
+//! A core that works looks at its flag between two rounds of its tasks ([`super::pulse`]), so a
+//! call is one atomic word then; only one that sleeps costs a system call and a wake-up.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Waker};
+
+thread_local! {
+    static POST: Post = Post::open();
+}
+
+/// What a core and those who call it share.
+#[derive(Debug)]
+struct Line {
+    called: AtomicBool,
+    /// Whoever calls now has to ring.
+    asleep: AtomicBool,
+    bell: OwnedFd,
+}
+
+/// The core's end.
+#[derive(Debug)]
+struct Post {
+    line: Arc<Line>,
+    /// Tasks that look at something when the core was called, by their place.
+    listeners: RefCell<Vec<Option<Waker>>>,
+    free: RefCell<Vec<usize>>,
+}
+
+impl Post {
+    fn open() -> Self {
+        let bell = event().expect("a descriptor for this thread");
+        let (called, asleep) = (AtomicBool::new(false), AtomicBool::new(false));
+        let line = Arc::new(Line { called, asleep, bell });
+        Self { line, listeners: RefCell::default(), free: RefCell::default() }
+    }
+}
+
+/// What the core that listens is called by; before somebody listens nobody hears it.
+#[derive(Debug, Default)]
+pub(super) struct Caller(OnceLock<Arc<Line>>);
+
+impl Caller {
+    /// Has every listener of the core look. What they are to see is there already.
+    pub(super) fn call(&self) {
+        // Either this sees who listens, or the listener, which looks once more after it began to
+        // listen, sees what is there.
+        std::sync::atomic::fence(SeqCst);
+        if let Some(line) = self.0.get()
+            && !line.called.swap(true, SeqCst)
+            && line.asleep.load(SeqCst)
+        {
+            ring(&line.bell);
+        }
+    }
+}
+
+/// A task that looks at something when its core was called.
+#[derive(Debug)]
+pub(super) struct Listener {
+    place: usize,
+}
+
+impl Listener {
+    /// On this core, which `caller` calls from now on.
+    pub(super) fn new(caller: &Caller) -> Self {
+        let place = POST.with(|post| {
+            caller.0.get_or_init(|| Arc::clone(&post.line));
+            std::sync::atomic::fence(SeqCst);
+            let mut listeners = post.listeners.borrow_mut();
+            post.free.borrow_mut().pop().unwrap_or_else(|| {
+                listeners.push(None);
+                listeners.len() - 1
+            })
+        });
+        Self { place }
+    }
+
+    /// Wakes the task of `cx` at the next call; it looks once more then.
+    pub(super) fn listen(&self, cx: &mut Context<'_>) {
+        POST.with(|post| {
+            let slot = &mut post.listeners.borrow_mut()[self.place];
+            if !slot.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                *slot = Some(cx.waker().clone());
+            }
+        });
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // A thread that ends may have dropped its end already.
+        let _ = POST.try_with(|post| {
+            post.free.borrow_mut().push(self.place);
+            post.listeners.borrow_mut()[self.place].take()
+        });
+    }
+}
+
+/// What rings when this core is called in its sleep; open as long as the core lives.
+pub(super) fn bell() -> RawFd {
+    POST.with(|post| post.line.bell.as_raw_fd())
+}
+
+/// Wakes who listens if this core was called since the last time. Whether it was.
+pub(super) fn answer() -> bool {
+    POST.with(|post| {
+        // The plain look first: to swap is to take the line from the caches of the others.
+        let called = post.line.called.load(SeqCst) && post.line.called.swap(false, SeqCst);
+        if called {
+            let listeners: Vec<_> = post.listeners.borrow().iter().flatten().cloned().collect();
+            listeners.into_iter().for_each(Waker::wake);
+        }
+        called
+    })
+}
+
+/// Runs `sleep`, from which a call wakes this core; not at all if it was called already.
+pub(super) fn sleeping(sleep: impl FnOnce()) {
+    POST.with(|post| {
+        post.line.asleep.store(true, SeqCst);
+        if !post.line.called.load(SeqCst) {
+            sleep();
+        }
+        post.line.asleep.store(false, SeqCst);
+    });
+}
+
+#[expect(unsafe_code, reason = "the standard library has no eventfd")]
+fn event() -> io::Result<OwnedFd> {
+    // SAFETY: a call without pointers.
+    match unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) } {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: a descriptor that was just made, which nobody else owns.
+        fd => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+    }
+}
+
+/// Nobody reads what is written: that it is written is the event.
+#[expect(unsafe_code, reason = "the standard library has no eventfd")]
+fn ring(bell: &OwnedFd) {
+    let one = 1_u64;
+    // SAFETY: eight bytes that are there during the call.
+    unsafe { libc::write(bell.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_call_is_heard_once_by_who_listens() {
+        let (caller, count) = (Caller::default(), Arc::new(Count::default()));
+        let waker = Waker::from(Arc::clone(&count));
+        caller.call();
+        let listener = Listener::new(&caller);
+        listener.listen(&mut Context::from_waker(&waker));
+        assert!(!answer(), "nobody listened");
+        caller.call();
+        caller.call();
+        assert!(answer() && !answer());
+        assert_eq!(count.0.load(Relaxed), 1);
+        drop(listener);
+        caller.call();
+        assert!(answer());
+        assert_eq!(count.0.load(Relaxed), 1, "it listens no more");
+    }
+
+    #[test]
+    fn a_core_that_was_called_does_not_sleep() {
+        let caller = Caller::default();
+        let _listener = Listener::new(&caller);
+        let slept = || {
+            let mut slept = false;
+            sleeping(|| slept = true);
+            slept
+        };
+        assert!(slept());
+        caller.call();
+        assert!(!slept());
+        assert!(answer() && slept());
+    }
+
+    #[test]
+    fn only_one_that_sleeps_is_rung() {
+        let caller = Caller::default();
+        let _listener = Listener::new(&caller);
+        let rung = || {
+            let mut count = [0_u8; 8];
+            // SAFETY: eight bytes of our own; the descriptor does not block.
+            #[expect(unsafe_code, reason = "the standard library has no eventfd")]
+            let read = unsafe { libc::read(bell(), count.as_mut_ptr().cast(), 8) };
+            read == 8
+        };
+        caller.call();
+        assert!(!rung() && answer());
+        sleeping(|| caller.call());
+        assert!(rung() && answer());
+    }
+}

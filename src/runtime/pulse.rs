@@ -1,0 +1,189 @@
+//! What a core does between two rounds of its tasks: look at its sockets, timers and calls, and
+//! sleep if nothing is to do.
+//!
+//! The executor runs tasks; this one is among them, and since it is always ready, the executor
+//! never sleeps and never looks at its own rings: its way into sleep and back costs seven system
+//! calls, ours is one. A core sleeps when in a whole round no other task ran, for then none is
+//! ready. So everything that wakes a task is heard here: sockets ([`super::ring`]), timers
+//! ([`super::timer`]), and other threads ([`super::call`]).
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::ring::{self, Wait};
+use super::{call, clock, timer};
+
+thread_local! {
+    /// Polls of all tasks but this one.
+    static POLLS: Cell<u64> = const { Cell::new(0) };
+    static RESTING: RefCell<Vec<Waker>> = const { RefCell::new(Vec::new()) };
+    static ENDS: Cell<bool> = const { Cell::new(false) };
+}
+
+pin_project_lite::pin_project! {
+    /// A task whose polls are seen here. All tasks of a core are.
+    pub(super) struct Seen<F> {
+        #[pin]
+        task: F,
+    }
+}
+
+impl<F> Seen<F> {
+    pub(super) fn new(task: F) -> Self {
+        Self { task }
+    }
+}
+
+impl<F: Future> Future for Seen<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        POLLS.set(POLLS.get().wrapping_add(1));
+        self.project().task.poll(cx)
+    }
+}
+
+/// Keeps the core going, until [`end`]. Spins for `spin` before it sleeps.
+pub(super) async fn beat(spin: Duration) {
+    let mut worked = clock::now();
+    while !ENDS.get() {
+        let polls = POLLS.get();
+        round().await;
+        let is_idle = POLLS.get() == polls;
+        if !is_idle && !spin.is_zero() {
+            worked = clock::now();
+        }
+        if is_idle && (spin.is_zero() || clock::now() > worked + spin) {
+            let until = timer::next();
+            let wait = until.map_or(Wait::Long, |at| Wait::For(at.since(clock::now())));
+            call::sleeping(|| ring::look(wait));
+        } else {
+            ring::look(Wait::Not);
+        }
+        call::answer();
+        timer::fire();
+        RESTING.with_borrow_mut(std::mem::take).into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Lets [`beat`] end with this round.
+pub(super) fn end() {
+    ENDS.set(true);
+}
+
+/// Lets every task run that is ready.
+async fn round() {
+    let mut passed = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut passed, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Rests until the core has looked at its sockets and everybody else had a turn.
+pub(super) async fn rest() {
+    let mut rested = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut rested, true) {
+            return Poll::Ready(());
+        }
+        RESTING.with_borrow_mut(|resting| resting.push(cx.waker().clone()));
+        Poll::Pending
+    })
+    .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::super::aside::aside;
+    use super::super::executor::{Seat, detach, spawn};
+    use super::super::mailbox::mailbox;
+    use super::super::preflight;
+    use super::*;
+
+    /// Runs `main` on a core that sleeps at once or after a spin.
+    fn on_a_core<F, Fut>(main: F)
+    where
+        F: Fn() -> Fut + Send + Clone + 'static,
+        Fut: Future<Output = ()> + 'static,
+    {
+        if let Err(refusal) = preflight::check() {
+            return eprintln!("SKIPPED, nothing was tested: {refusal}");
+        }
+        for spin in [Duration::ZERO, Duration::from_micros(20)] {
+            let core = spawn(Seat { name: "pulse".into(), cpu: None, spin }, main.clone());
+            core.expect("a thread").join().expect("no panic").expect("an executor");
+        }
+    }
+
+    #[test]
+    fn no_message_to_a_core_that_falls_asleep_is_missed() {
+        on_a_core(|| async {
+            let (to_core, mut messages) = mailbox(1);
+            let (answer, answers) = mpsc::channel();
+            let other = std::thread::spawn(move || {
+                for n in 0..5000_u32 {
+                    to_core.send(n).expect("one at a time");
+                    assert_eq!(answers.recv(), Ok(n));
+                }
+            });
+            for n in 0..5000 {
+                assert_eq!(messages.recv().await, n);
+                answer.send(n).expect("it listens");
+            }
+            other.join().expect("no panic");
+        });
+    }
+
+    #[test]
+    fn a_core_sleeps_until_its_next_timer() {
+        on_a_core(|| async {
+            for millis in [1, 3, 2] {
+                let (wait, start) = (Duration::from_millis(millis), clock::now());
+                timer::sleep(wait).await;
+                let slept = clock::now().since(start);
+                assert!((wait..Duration::from_secs(5)).contains(&slept), "{slept:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn a_core_goes_on_while_something_blocks_beside_it() {
+        on_a_core(|| async {
+            let (go, gone) = mpsc::channel();
+            let waiting = aside(move || gone.recv());
+            detach(async move {
+                rest().await;
+                go.send(7).expect("it waits");
+            });
+            assert_eq!(waiting.await, Ok(7));
+        });
+    }
+
+    #[test]
+    fn who_rests_has_others_run_before_and_does_not_sleep() {
+        on_a_core(|| async {
+            let (others, start) = (std::rc::Rc::new(Cell::new(0)), clock::now());
+            for n in 0..1000 {
+                let counted = std::rc::Rc::clone(&others);
+                detach(async move {
+                    rest().await;
+                    counted.set(counted.get() + 1);
+                });
+                rest().await;
+                rest().await;
+                assert_eq!(others.get(), n + 1);
+            }
+            assert!(clock::now().since(start) < Duration::from_secs(5));
+        });
+    }
+}
