@@ -20,6 +20,7 @@ use bytes::Bytes;
 use crate::otlp::edit::{Editor, Edits};
 use crate::otlp::{self, Index, Signal, reply};
 use crate::route::{self, Ring};
+use crate::rpc::message::Message;
 use crate::rpc::service::{Call, Service, Transport};
 use crate::rpc::{Code, Status};
 use crate::runtime::clock;
@@ -226,7 +227,7 @@ impl Router {
     async fn export_to(
         &self,
         course: Course,
-        call: Call,
+        mut call: Call,
         before: u64,
     ) -> Result<(Bytes, u64), Status> {
         let start = clock::now();
@@ -236,7 +237,7 @@ impl Router {
         let client = call.timeout.map(|timeout| start + timeout);
         let (mut now, mut late, mut turn) = (start, false, None);
         loop {
-            match self.take(now, course, &call, late)? {
+            match self.take(now, course, &mut call, late)? {
                 Taken::Empty => return Ok((Bytes::from_static(reply::FULL_SUCCESS), 0)),
                 Taken::Yes { ticket, items, short, but } => {
                     let transport = call.transport;
@@ -281,11 +282,30 @@ impl Router {
         }
     }
 
+    /// Whether a request may be split where its pieces lie: it goes only to balancers that look for
+    /// trace ids.
+    fn takes_pieces(&self, way: usize, signal: Signal) -> bool {
+        let state = self.state.borrow();
+        let [exits] = &state.ways[way].exits[signal as usize][..] else { return false };
+        let changes = !exits.edits.is_empty();
+        let others = exits.debugs.len() + exits.files.len();
+        let mut outlets = exits.outlets.iter().map(|at| &state.outlets[*at]);
+        !changes && others == 0 && outlets.all(|outlet| outlet.takes_pieces(signal))
+    }
+
     /// Scan, split, reserve, copy. `late`: the request has waited for room long enough.
-    fn take(&self, now: Instant, course: Course, call: &Call, late: bool) -> Result<Taken, Status> {
+    fn take(
+        &self,
+        now: Instant,
+        course: Course,
+        call: &mut Call,
+        late: bool,
+    ) -> Result<Taken, Status> {
         let signal = course.signal;
         let state = &mut *self.state.borrow_mut();
-        otlp::scan(signal, &call.message, &mut state.index).map_err(|e| unreadable(call, e))?;
+        let scanned = scan(signal, &mut call.message, &mut state.index);
+        scanned.map_err(|e| unreadable(call, e))?;
+        let body = call.message.region();
         let items = state.index.count();
         if items == 0 {
             return Ok(Taken::Empty);
@@ -297,7 +317,7 @@ impl Router {
         }
         offers.clear();
         for &at in &exits.outlets {
-            outlets[at].offer(at, signal, &call.message, index, items, offers);
+            outlets[at].offer(at, signal, body, index, items, offers);
         }
         let bytes: u64 = offers.iter().map(|o| o.bytes as u64).sum();
         let Some(charge) = self.room_in_memory(bytes, late) else {
@@ -314,7 +334,7 @@ impl Router {
             return Ok(Taken::NoRoom { why: if blocks { Lack::Turn } else { Lack::Queue } });
         }
         for room in rooms {
-            room.put(signal, &call.message, items);
+            room.put(signal, body, items);
         }
         Ok(self.send(state, now, course, call, charge, late))
     }
@@ -344,7 +364,8 @@ impl Router {
         let bound = ways[way].bound_with(call.timeout);
         let mut replies = self.site.replies.borrow_mut();
         let ticket = replies.open(now + own_after, bound.map(|b| now + b));
-        let request = Request { body: &call.message, index, metadata: call.metadata.as_ref() };
+        let request =
+            Request { body: call.message.region(), index, metadata: call.metadata.as_ref() };
         outlet::send(outlets, offers, request, now, Some(ticket), &mut replies, &mut charge);
         let is_all = !offers.is_empty() && offers.iter().all(|offer| !offer.reserved);
         let mut short = Short::of(is_all);
@@ -364,18 +385,20 @@ impl Router {
         let items = index.count();
         let exits = &ways[way].exits[signal as usize][exit];
         for &at in &exits.debugs {
-            debug[at].show(now, signal, &call.message, items);
+            debug[at].show(now, signal, call.message.region(), items);
         }
         let mut but = None;
         for &at in &exits.outlets {
-            if outlets[at].owns_nothing(signal) && route::names_no_service(&call.message, index) {
+            if outlets[at].owns_nothing(signal)
+                && route::names_no_service(call.message.region(), index)
+            {
                 but = Some(ownerless(call, index));
             } else {
                 let lost = outlets[at].lose_ownerless(signal);
                 if lost > 0
                     && let Some(suppressed) = quiet.admit(now)
                 {
-                    let why = route::without_service(&call.message, index);
+                    let why = route::without_service(call.message.region(), index);
                     tracing::error!(
                         lost_items = lost,
                         suppressed,
@@ -395,7 +418,7 @@ impl Router {
 
     fn refuse(&self, way: usize, signal: Signal, call: &Call, why: Lack) -> Status {
         let state = &mut *self.state.borrow_mut();
-        let items = otlp::items(signal, &call.message).unwrap_or(0);
+        let items = otlp::items(signal, call.message.clone().whole()).unwrap_or(0);
         let received = state.ways[way].received(call.transport, signal);
         received.requests += 1;
         received.refused += items;
@@ -538,9 +561,19 @@ impl Way {
     }
 }
 
+/// Finds what a request holds, where it lies if that can be done.
+fn scan(signal: Signal, message: &mut Message, index: &mut Index) -> Result<(), otlp::Error> {
+    if let Some(pieces) = message.pieces()
+        && otlp::scan_pieces(message.region(), pieces, index)
+    {
+        return Ok(());
+    }
+    otlp::scan(signal, message.whole(), index)
+}
+
 /// Nothing of a request can be routed: INTERNAL, and 500 on HTTP (loadbalancing 2.3).
 fn ownerless(call: &Call, index: &Index) -> Status {
-    let why = route::without_service(&call.message, index);
+    let why = route::without_service(call.message.region(), index);
     Status::new(Code::Internal, format!("Permanent error: {why}"))
 }
 
@@ -585,9 +618,12 @@ impl Service for Inlet {
         reply::json(Signal::ALL[method], reply)
     }
 
-    async fn call(&self, call: Call) -> Result<Bytes, Status> {
+    async fn call(&self, mut call: Call) -> Result<Bytes, Status> {
         let signal = Signal::ALL[call.method];
         let (exports, samples) = self.router.ways(self.way, signal);
+        if samples || !self.router.takes_pieces(self.way, signal) {
+            call.message.whole();
+        }
         if samples {
             let reply = self.router.sample(self.way, &call, !exports).await?;
             if !exports {

@@ -48,9 +48,9 @@ impl Service for Echo {
         [b"{", reply, b"}"].concat()
     }
 
-    async fn call(&self, call: Call) -> Result<Bytes, Status> {
+    async fn call(&self, mut call: Call) -> Result<Bytes, Status> {
         assert_eq!(call.transport, Transport::Http);
-        match &call.message[..] {
+        match &call.message.whole()[..] {
             b"malformed" => Err(Status::new(Code::InvalidArgument, "unexpected EOF")),
             b"busy" => Err(Status::unavailable("too much", Duration::from_millis(1500))),
             b"full" => Err(Status::new(Code::Unavailable, "sending queue is full")),
@@ -58,13 +58,13 @@ impl Service for Echo {
             b"internal" => Err(Status::new(Code::Internal, "boom")),
             b"drain" => {
                 self.drain.call();
-                Ok(call.message)
+                Ok(call.message.region().clone())
             }
             b"which" => Ok(call.method.to_string().into()),
             _ => {
                 let held = call.charge.as_ref().map_or(0, tracemill::runtime::lease::Charge::units);
                 assert_eq!(held, self.memory.used(), "only this call is charged");
-                Ok(call.message)
+                Ok(call.message.region().clone())
             }
         }
     }

@@ -43,8 +43,8 @@ impl Service for Backend {
         true
     }
 
-    async fn call(&self, call: Call) -> Result<Bytes, Status> {
-        let spans = items(Signal::Traces, &call.message).expect("well-formed");
+    async fn call(&self, mut call: Call) -> Result<Bytes, Status> {
+        let spans = items(Signal::Traces, call.message.whole()).expect("well-formed");
         self.0.set(self.0.get() + spans);
         Ok(Bytes::new())
     }
@@ -135,7 +135,7 @@ async fn what_waits_goes_to_the_new_owners() {
         sent += items(Signal::Traces, &message).expect("well-formed");
         let call = Call {
             method: 0,
-            message,
+            message: message.into(),
             charge: None,
             timeout: None,
             metadata: None,

@@ -126,8 +126,8 @@ impl Service for Endpoint {
         Signal::Traces.grpc_path()[1..].strip_suffix("/Export") == Some(name)
     }
 
-    async fn call(&self, call: Call) -> Result<Bytes, Status> {
-        lock(&self.store).request(self.number, &call.message);
+    async fn call(&self, mut call: Call) -> Result<Bytes, Status> {
+        lock(&self.store).request(self.number, call.message.whole());
         Ok(Bytes::from_static(reply::FULL_SUCCESS))
     }
 }

@@ -8,7 +8,8 @@ use super::wire::Extent;
 
 /// The index of one request, and the memory for the next: reuse it.
 ///
-/// All offsets are into the body given to [`super::scan()`]. Resources, scopes and items stand in
+/// All offsets are into the body given to [`super::scan()`]; in that of [`super::scan_pieces`] also
+/// behind it, see [`Self::bytes`]. Resources, scopes and items stand in
 /// the order of the request; a scope's items and a resource's scopes are neighbours.
 #[derive(Debug, Default)]
 pub struct Index {
@@ -24,6 +25,8 @@ pub struct Index {
     /// Contents of the scopes of the resource being read: fields 2, then 1000.
     pub(super) pending: Vec<Extent>,
     pub(super) deprecated: Vec<Extent>,
+    /// Fields that lay in several pieces, each in one.
+    pub(super) patch: Vec<u8>,
 }
 
 /// ResourceSpans, ResourceLogs or ResourceMetrics.
@@ -202,6 +205,35 @@ impl Index {
         self.scope_messages(body, scope).flat_map(|scope| messages(scope, SCOPE_ATTRIBUTES))
     }
 
+    /// The bytes of an extent. What was put together stands as if it were behind `body`, with a
+    /// byte between so that nothing goes from one to the other.
+    ///
+    /// # Panics
+    /// If `body` is not the one that was scanned.
+    #[must_use]
+    #[inline]
+    pub fn bytes<'a>(&'a self, body: &'a [u8], extent: Extent) -> &'a [u8] {
+        let (start, end) = (extent.start as usize, extent.end as usize);
+        match body.get(start..end) {
+            Some(bytes) => bytes,
+            None => &self.patch[start - body.len() - 1..end - body.len() - 1],
+        }
+    }
+
+    /// [`Item::trace_id`], wherever the item lies.
+    #[must_use]
+    #[inline]
+    pub fn trace_id<'a>(&'a self, item: &Item, body: &'a [u8]) -> Option<&'a [u8; 16]> {
+        let extent = item.trace_id_extent()?;
+        self.bytes(body, extent).first_chunk()
+    }
+
+    /// Whether something was put together.
+    #[must_use]
+    pub const fn is_patched(&self) -> bool {
+        !self.patch.is_empty()
+    }
+
     /// Unknown fields of the request itself.
     #[must_use]
     pub fn strays(&self) -> &[Extent] {
@@ -219,6 +251,7 @@ impl Index {
         keep(&mut self.strays);
         keep(&mut self.pending);
         keep(&mut self.deprecated);
+        keep(&mut self.patch);
     }
 }
 

@@ -140,17 +140,17 @@ fn scope(
 }
 
 /// The other fields of one message, while they are found.
-struct Gathered {
+pub(super) struct Gathered {
     first: u32,
     bytes: u32,
 }
 
 impl Gathered {
-    fn begin(index: &Index) -> Self {
+    pub(super) fn begin(index: &Index) -> Self {
         Self { first: position(index.others.len()), bytes: 0 }
     }
 
-    fn push(&mut self, others: &mut Vec<Extent>, field: Extent) {
+    pub(super) fn push(&mut self, others: &mut Vec<Extent>, field: Extent) {
         self.bytes += field.len();
         match others.last_mut() {
             Some(last) if self.bytes > field.len() && last.end == field.start => {
@@ -160,7 +160,7 @@ impl Gathered {
         }
     }
 
-    fn end(self, index: &Index) -> Others {
+    pub(super) fn end(self, index: &Index) -> Others {
         let at = Extent { start: self.first, end: position(index.others.len()) };
         Others { at, bytes: self.bytes }
     }
@@ -168,7 +168,7 @@ impl Gathered {
 
 /// A position in a table. Every entry stands for at least two bytes of a body below 4 GiB.
 #[inline]
-fn position(len: usize) -> u32 {
+pub(super) fn position(len: usize) -> u32 {
     u32::try_from(len).expect("fewer entries than bytes")
 }
 

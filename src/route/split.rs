@@ -176,7 +176,7 @@ impl Split {
         let mut owners = std::mem::take(&mut self.owners);
         let mut last = (&NO_ID, owner(&NO_ID));
         owners.extend(index.items().iter().map(|item| {
-            let id = item.trace_id(body).unwrap_or(&NO_ID);
+            let id = index.trace_id(item, body).unwrap_or(&NO_ID);
             if id != last.0 {
                 last = (id, owner(id));
             }
@@ -221,12 +221,13 @@ impl Split {
         Extent { start: at(start), end: at(self.made.len()) }
     }
 
-    /// The bytes of a run.
+    /// The bytes of a run. Behind a request that was put together nothing was made.
     #[inline]
-    fn bytes<'a>(&'a self, run: Extent, body: &'a [u8]) -> &'a [u8] {
+    fn bytes<'a>(&'a self, run: Extent, body: &'a [u8], index: &'a Index) -> &'a [u8] {
         let (start, end) = (run.start as usize, run.end as usize);
         match body.get(start..end) {
             Some(bytes) => bytes,
+            None if self.made.is_empty() => index.bytes(body, run),
             None => &self.made[start - body.len() - 1..end - body.len() - 1],
         }
     }
@@ -254,7 +255,7 @@ impl Split {
             out.push(RESOURCE_TAG);
             push_varint(out, cut.len);
             for other in index.others_of_resource(&index.resources()[cut.source as usize]) {
-                out.extend_from_slice(other.of(body));
+                out.extend_from_slice(index.bytes(body, *other));
             }
             self.write_scopes(cut.first, body, index, out);
             resource = cut.next;
@@ -268,11 +269,11 @@ impl Split {
             out.push(SCOPE_TAG);
             push_varint(out, cut.len);
             for other in index.others_of_scope(&index.scopes()[cut.source as usize]) {
-                out.extend_from_slice(other.of(body));
+                out.extend_from_slice(index.bytes(body, *other));
             }
             let mut run = cut.first;
             while let Some(items) = self.runs.get(run as usize) {
-                out.extend_from_slice(self.bytes(items.bytes, body));
+                out.extend_from_slice(self.bytes(items.bytes, body, index));
                 run = items.next;
             }
             scope = cut.next;

@@ -41,7 +41,7 @@ impl Router {
             return Ok(call);
         }
         let mut state = self.state.borrow_mut();
-        let length = match state.editor.plan(edits, signal, &call.message) {
+        let length = match state.editor.plan(edits, signal, call.message.region()) {
             Ok(None) => return Ok(call),
             Ok(Some(length)) => length,
             Err(Refusal::Unreadable(e)) => return Err(unreadable(&call, e)),
@@ -56,7 +56,7 @@ impl Router {
             return Err(self.refuse(way, signal, &call, Lack::Memory));
         };
         let mut message = Vec::with_capacity(length);
-        state.editor.write(&call.message, &mut message);
+        state.editor.write(call.message.region(), &mut message);
         call.message = message.into();
         call.charge = Some(charge);
         Ok(call)

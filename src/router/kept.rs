@@ -40,7 +40,7 @@ impl Router {
         for at in 0.. {
             let Some((sampler, edits)) = self.sampler(way, at) else { break };
             let edited = self.edited_by(&edits, way, Signal::Traces, edited::again(call))?;
-            match sampler.admit(&edited.message, call.timeout).await {
+            match sampler.admit(edited.message.region(), call.timeout).await {
                 Ok(n) => items = n,
                 Err(Refusal::Unreadable(e)) => return Err(unreadable(call, e)),
                 Err(why) => {

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use super::codec::{self, Codec};
 use super::frame::{self, PREFIX_BYTES, Prefix};
 use super::grpc_server::Server;
+use super::message::Message;
 use super::metadata::Metadata;
 use super::service::{Call, Service, Transport};
 use super::status::{Code, Status};
@@ -45,7 +46,7 @@ pub(super) struct Arrived {
     pub(super) stream: u32,
     admitted: Admitted,
     prefix: Prefix,
-    message: Bytes,
+    message: Message,
     charge: Option<Charge>,
 }
 
@@ -62,6 +63,8 @@ pub(super) struct Desk<'a, S> {
     pub(super) now: Instant,
     /// What is being read.
     pub(super) source: &'a Bytes,
+    /// A request that is not whole has pieces of it.
+    pub(super) holds: &'a mut bool,
 }
 
 impl<S: Service> Calls for Desk<'_, S> {
@@ -79,8 +82,9 @@ impl<S: Service> Calls for Desk<'_, S> {
 
     fn data(&mut self, call: &mut Inbound, bytes: &[u8]) -> Result<(), Vec<u8>> {
         let Inbound::Arriving(arriving) = call else { return Ok(()) };
-        let pushed = arriving.push(bytes, |whole| keep(self.source, whole));
+        let pushed = arriving.push(bytes, || Buffer::may_be_kept().then(|| self.source.clone()));
         let charged = pushed.and_then(|()| arriving.charge(&self.server.memory));
+        *self.holds |= arriving.holds_pieces();
         charged.map_err(|status| Refusal::from(status).block())
     }
 
@@ -94,9 +98,14 @@ impl<S: Service> Calls for Desk<'_, S> {
     }
 }
 
-/// A piece of what is being read, where it lies, if it may stay there.
-fn keep(source: &Bytes, piece: &[u8]) -> Option<Bytes> {
-    Buffer::may_be_kept().then(|| source.slice_ref(piece))
+/// Puts together what has come of the requests that are not whole, so that they hold nothing of
+/// what was read; refuses those for which there is no memory.
+pub(super) fn let_go<S>(http2: &mut http2::server::Server<Inbound>, server: &Server<S>) {
+    http2.judge(|call| {
+        let Inbound::Arriving(arriving) = call else { return None };
+        arriving.let_go();
+        arriving.charge(&server.memory).err().map(|status| Refusal::from(status).block())
+    });
 }
 
 /// Refuses the requests whose bodies are late, and does not wait for the rest of those that were
@@ -260,18 +269,18 @@ fn unknown(service: &impl Service, path: &str) -> String {
 }
 
 async fn converse<S: Service>(server: &Server<S>, arrived: Arrived) -> Result<Bytes, Refusal> {
-    let Arrived { admitted, prefix, message, charge, .. } = arrived;
+    let Arrived { admitted, prefix, mut message, charge, .. } = arrived;
     let Admitted { method, codec, timeout, metadata, headers } = admitted;
     if let Some(headers) = headers {
         welcome(server.options.auth.as_ref(), &headers).await?;
     }
     let bytes_max = server.options.recv_bytes_max;
-    let message = match (prefix.compressed, codec) {
+    let message: Message = match (prefix.compressed, codec) {
         (false, _) => message,
         (true, Codec::None) => return Err(unpacked().into()),
         (true, codec) => {
-            let content = codec.inflate_in_turns(&message, bytes_max).await;
-            content.map(Bytes::from).map_err(|e| not_inflated(codec, e, bytes_max))?
+            let content = codec.inflate_in_turns(message.whole(), bytes_max).await;
+            content.map(Message::from).map_err(|e| not_inflated(codec, e, bytes_max))?
         }
     };
     let call = Call { method, message, charge, timeout, metadata, transport: Transport::Grpc };

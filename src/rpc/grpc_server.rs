@@ -118,6 +118,8 @@ struct Connection<S> {
     http2: http2::Server<Inbound>,
     /// Requests that are whole and whose calls are to be started.
     arrived: Vec<Arrived>,
+    /// A request that is not whole has pieces of what was read.
+    holds: bool,
     /// When to look for bodies that are late, and at first for the greeting.
     due: Option<Instant>,
     life: Life,
@@ -142,6 +144,7 @@ impl<S: Service> Connection<S> {
                 faults_max: FAULTS_MAX,
             }),
             arrived: Vec::new(),
+            holds: false,
             due: Some(now + HANDSHAKE_TIMEOUT),
             life: Life::new(now, window),
             crowd: Crowd::new(now, streams_max),
@@ -195,18 +198,25 @@ impl<S: Service> Connection<S> {
     /// Reads what there is. Ready when the connection ends.
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Lost>> {
         while !self.is_held_back() {
-            let Self { stream, http2, server, arrived, due, .. } = self;
-            let mut broken = None;
+            let Self { stream, http2, server, arrived, due, holds, .. } = self;
+            let (mut broken, mut is_read) = (None, false);
             let more = ready!(stream.feed(cx, |bytes| {
-                let mut desk = Desk { server, arrived, due, now: clock::now(), source: bytes };
+                let now = clock::now();
+                let mut desk = Desk { server, arrived, due, now, source: bytes, holds };
                 match http2.feed(bytes, &mut desk) {
-                    Ok(fed) => (fed.bytes, fed.hungry),
+                    Ok(fed) => {
+                        is_read = fed.hungry || fed.bytes == bytes.len();
+                        (fed.bytes, fed.hungry)
+                    }
                     Err(violation) => {
                         broken = Some(violation);
                         (bytes.len(), false)
                     }
                 }
             }))?;
+            if is_read && std::mem::take(holds) {
+                grpc_call::let_go(http2, server);
+            }
             if let Some(broken) = broken {
                 return Poll::Ready(Err(broken.into()));
             }

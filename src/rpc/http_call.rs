@@ -181,6 +181,7 @@ async fn converse<S: Service>(
     }
     let metadata = Metadata::of(&head.headers, &server.options.metadata);
     let (charge, transport) = (held, Transport::Http);
+    let message = message.into();
     let call = Call { method, message, charge, timeout: None, metadata, transport };
     let reply = server.service.call(call).await?;
     Ok(match media {

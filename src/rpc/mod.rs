@@ -15,6 +15,7 @@ pub mod http_client;
 mod http_reply;
 pub mod http_server;
 pub mod lost;
+pub mod message;
 pub mod metadata;
 pub mod options;
 pub mod proxy;

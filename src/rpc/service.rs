@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::message::Message;
 use super::metadata::Metadata;
 use super::status::Status;
 use crate::runtime::lease::Charge;
@@ -16,7 +17,7 @@ pub struct Call {
     /// As [`Service::method`] numbered it.
     pub method: usize,
     /// The message, inflated.
-    pub message: Bytes,
+    pub message: Message,
     /// What the message is charged with until it is dropped.
     pub charge: Option<Charge>,
     /// What is left of the client's `grpc-timeout`.

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use crate::otlp::edit::{Action, Editor, Edits, Source, Verb};
 use crate::otlp::{self, Index, Signal};
-use crate::route::{Generation, Key, Ring, Split};
+use crate::route::{Generation, Key, Part, Ring, Split};
 use crate::sample::ottl::{Condition, List, Scene};
 
 pub use served::{grpc, http};
@@ -82,6 +82,44 @@ pub fn split(data: &[u8]) {
         };
         split_signal(signal, body, ring, true, plan);
     }
+}
+
+/// The same request in pieces: whatever is read where it lies is what would be read in one piece,
+/// and is cut into the same parts.
+///
+/// # Panics
+/// If any of that does not hold.
+pub fn pieces(data: &[u8]) {
+    let Some((&[step, gap], rest)) = data.split_first_chunk() else { return };
+    let Some((ring, message)) = chosen_ring(rest) else { return };
+    let (mut body, mut pieces) = (vec![0xff; usize::from(gap)], Vec::new());
+    let at = |len: usize| u32::try_from(len).expect("a short body");
+    for (n, piece) in message.chunks(usize::from(step) * 3 + 1).enumerate() {
+        let start = at(body.len());
+        body.extend_from_slice(piece);
+        pieces.push(start..at(body.len()));
+        body.resize(body.len() + (usize::from(gap) + n) % 11, 0x0a);
+    }
+    let mut index = Index::new();
+    if !otlp::scan_pieces(&body, &pieces, &mut index) {
+        assert_eq!(index.count(), 0);
+        return;
+    }
+    let mut whole = Index::new();
+    assert_eq!(otlp::scan(Signal::Traces, message, &mut whole), Ok(()), "who reads it takes it");
+    assert_eq!(parts(&body, &index, ring), parts(message, &whole, ring));
+}
+
+/// Endpoint, items and bytes of each part.
+fn parts(body: &[u8], index: &Index, ring: &Ring) -> Vec<(u16, u32, Vec<u8>)> {
+    let mut split = Split::new();
+    split.plan(body, index, ring);
+    let write = |(at, part): (usize, &Part)| {
+        let mut out = Vec::new();
+        split.write(at, body, index, &mut out);
+        (part.endpoint, part.items, out)
+    };
+    split.parts().iter().enumerate().map(write).collect()
 }
 
 /// The same by every key of every signal.

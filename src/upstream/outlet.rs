@@ -235,6 +235,19 @@ impl Outlet {
         Self::Single(Signal::ALL.map(lane))
     }
 
+    /// Whether it has a use for a request that does not lie in one piece.
+    #[must_use]
+    pub fn takes_pieces(&self, signal: Signal) -> bool {
+        let by_trace = |side: &Side| side.places.is_none() && side.key == Key::TraceId;
+        match self {
+            Self::Balancer(_) => {
+                signal == Signal::Traces && self.side(signal).is_some_and(by_trace)
+            }
+            Self::Single(_) => false,
+            Self::Nop => true,
+        }
+    }
+
     /// Says what of the request goes where.
     pub fn offer(
         &mut self,

@@ -169,6 +169,33 @@ impl Client {
     ) -> Result<(), h2::Error> {
         let (response, mut send) = self.open(request).await?;
         send.send_data(framed, true)?;
+        Self::read(response, answer).await
+    }
+
+    /// Calls whose bodies go a piece at a time in turns, each piece of one of these lengths.
+    pub(crate) async fn call_mixed(&self, framed: Vec<Bytes>, pieces: &[usize]) -> Vec<Answer> {
+        let mut open = Vec::new();
+        for framed in framed {
+            let (response, send) = self.open(request(TRACES, &[])).await.unwrap();
+            open.push((response, send, framed));
+        }
+        let mut pieces = pieces.iter().cycle();
+        while open.iter().any(|(.., framed)| !framed.is_empty()) {
+            for (_, send, framed) in open.iter_mut().filter(|(.., framed)| !framed.is_empty()) {
+                let piece = framed.split_to(framed.len().min(*pieces.next().unwrap()));
+                send.send_data(piece, framed.is_empty()).unwrap();
+            }
+        }
+        let mut answers = Vec::new();
+        for (response, ..) in open {
+            let mut answer = Answer::default();
+            Self::read(response, &mut answer).await.unwrap();
+            answers.push(answer);
+        }
+        answers
+    }
+
+    async fn read(response: ResponseFuture, answer: &mut Answer) -> Result<(), h2::Error> {
         let (head, mut body) = response.await?.into_parts();
         answer.http = head.status.as_u16();
         answer.headers = head.headers;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::backend::{Behaviour, Fate};
-use super::client::{Answer, Export};
+use super::client::{Answer, Export, frame};
 use super::world::{Setup, World};
 use super::{run, until};
 
@@ -46,6 +46,24 @@ fn an_answer_waits_for_every_backend() {
             world.backends[1].behave(Behaviour::Ok);
         };
         tokio::join!(held, release);
+        world.judge_lossless().await;
+    });
+}
+
+#[test]
+fn large_requests_whose_frames_mix_arrive_whole() {
+    run(async {
+        let world = World::start(Setup::default()).await;
+        let client = world.client().await;
+        for pieces in [&[16_384][..], &[900, 7000, 16_384, 1, 3000]] {
+            let exports: Vec<_> = [700, 10, 1500, 400].map(Export::new).into();
+            let framed = exports.iter().map(|export| frame(0, &export.message)).collect();
+            let answers = client.call_mixed(framed, pieces).await;
+            for (export, answer) in exports.into_iter().zip(answers) {
+                assert!(answer.is_ok(), "{answer:?}");
+                world.note(export, answer);
+            }
+        }
         world.judge_lossless().await;
     });
 }

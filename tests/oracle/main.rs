@@ -39,7 +39,7 @@ use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use proptest::prelude::*;
 use prost::Message;
-use tracemill::otlp::{Error, Index, Signal, items, scan};
+use tracemill::otlp::{Error, Index, Signal, items, scan, scan_pieces};
 use tracemill::route::{Generation, Ring, Split};
 use tracemill::testing::fuzz;
 use tracemill::testing::random::{Random, trace_id};
@@ -222,6 +222,24 @@ proptest! {
     }
 
     #[test]
+    fn a_request_in_pieces_is_read_and_cut_as_one_in_one_piece(seed: u64) {
+        let mut random = Random::new(seed);
+        let mut body = spans(&mut random).encode_to_vec();
+        let piece = 0..u32::try_from(body.len()).unwrap();
+        let mut index = Index::new();
+        prop_assert!(scan_pieces(&body, &[piece], &mut index), "what prost writes is usual");
+        for _ in 0..20 {
+            let mut tagged: Vec<u8> = (0..3).map(|_| random.below(256) as u8).collect();
+            tagged.extend(&body);
+            fuzz::pieces(&tagged);
+            if !body.is_empty() {
+                let at = random.below(body.len() as u64) as usize;
+                body[at] = body[at].wrapping_add(*random.pick(&[0, 0, 0, 1, 0x7f, 0x80]));
+            }
+        }
+    }
+
+    #[test]
     fn flipped_bytes_never_break_an_invariant(seed: u64) {
         let mut random = Random::new(seed);
         let model = spans(&mut random);
@@ -237,6 +255,7 @@ proptest! {
             let mut tagged = vec![random.below(255) as u8];
             tagged.extend(&body);
             fuzz::split(&tagged);
+
             if random.chance(0.7) {
                 body[at] = kept;
             }

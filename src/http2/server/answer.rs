@@ -62,16 +62,21 @@ impl<C> Server<C> {
 
     /// Answers those requests whose body is still to come that `judge` has an answer for. Of those
     /// that were answered before, none is waited for any more.
-    pub(crate) fn refuse_some(&mut self, mut judge: impl FnMut(&mut C) -> Option<Vec<u8>>) {
-        let (mut late, mut answered) = (Vec::new(), Vec::new());
-        for stream in self.streams.iter_mut().filter(|s| !s.ended) {
-            match &mut stream.call {
-                Some(call) => late.extend(judge(call).map(|block| (stream.id, block))),
-                None => answered.push(stream.id),
-            }
-        }
+    pub(crate) fn refuse_some(&mut self, judge: impl FnMut(&mut C) -> Option<Vec<u8>>) {
+        let arriving = self.streams.iter_mut().filter(|s| !s.ended);
+        let answered: Vec<_> = arriving.filter(|s| s.call.is_none()).map(|s| s.id).collect();
         answered.into_iter().for_each(|id| self.give_up(id));
-        for (id, block) in late {
+        self.judge(judge);
+    }
+
+    /// Answers those requests whose body is still to come that `judge` has an answer for.
+    pub(crate) fn judge(&mut self, mut judge: impl FnMut(&mut C) -> Option<Vec<u8>>) {
+        let mut refused = Vec::new();
+        for stream in self.streams.iter_mut().filter(|s| !s.ended) {
+            let answer = stream.call.as_mut().and_then(&mut judge);
+            refused.extend(answer.map(|block| (stream.id, block)));
+        }
+        for (id, block) in refused {
             self.respond(id, Answer::refusal(&block));
         }
     }

@@ -146,8 +146,8 @@ impl Service for Taker {
         read.map(|()| message).map_err(|e| e.to_string())
     }
 
-    async fn call(&self, call: Call) -> Result<Bytes, Status> {
-        let scanned = otlp::scan(Signal::ALL[call.method], &call.message, &mut Index::new());
+    async fn call(&self, mut call: Call) -> Result<Bytes, Status> {
+        let scanned = otlp::scan(Signal::ALL[call.method], call.message.whole(), &mut Index::new());
         let bad = |e: otlp::Error| Status::new(Code::InvalidArgument, e.to_string());
         scanned.map(|()| Bytes::new()).map_err(bad)
     }
