@@ -213,23 +213,22 @@ impl Sampler {
         self.shards
     }
 
-    /// Admits a request: when this returns, every span of it is in its shard.
+    /// Admits a request: when this returns, every span of it is in its shard, or on its way to one
+    /// that cannot refuse it and answers the errand. How many spans that are.
     ///
     /// # Errors
     /// Nothing of it was taken.
-    pub async fn admit(&self, message: &Bytes, timeout: Option<Duration>) -> Result<u64, Refusal> {
+    pub async fn admit(
+        &self,
+        message: &Bytes,
+        timeout: Option<Duration>,
+    ) -> Result<(u64, Option<Ticket<Parcel>>), Refusal> {
         let start = clock::now();
         let give_up = start + timeout.map_or(ROOM_WAIT, |t| ROOM_WAIT.min(t / 2));
         let mut late = false;
         loop {
             match self.take(message, late)? {
-                Taken::Yes(errand) => {
-                    let items = self.state.borrow().index.count();
-                    if let Some(errand) = errand {
-                        errand.answers().await;
-                    }
-                    return Ok(items);
-                }
+                Taken::Yes(errand) => return Ok((self.state.borrow().index.count(), errand)),
                 Taken::NoCredit => self.mesh.credit().await,
                 // As long as the client does: the collector has no limit here.
                 Taken::NoRoom(Refusal::Traces) => {

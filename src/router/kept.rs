@@ -36,12 +36,15 @@ impl Router {
         call: &Call,
         counts: bool,
     ) -> Result<Bytes, Status> {
-        let mut items = 0;
+        let (mut items, mut errands) = (0, Vec::new());
         for at in 0.. {
             let Some((sampler, edits)) = self.sampler(way, at) else { break };
             let edited = self.edited_by(&edits, way, Signal::Traces, edited::again(call))?;
             match sampler.admit(edited.message.region(), call.timeout).await {
-                Ok(n) => items = n,
+                Ok((spans, errand)) => {
+                    items = spans;
+                    errands.extend(errand);
+                }
                 Err(Refusal::Unreadable(e)) => return Err(unreadable(call, e)),
                 Err(why) => {
                     let lack = if why == Refusal::Memory { Lack::Memory } else { Lack::Traces };
@@ -54,6 +57,10 @@ impl Router {
             let received = state.ways[way].received(call.transport, Signal::Traces);
             received.requests += 1;
             received.accepted += items;
+        }
+        // Nobody refuses any more, so it counts even if its client does not wait for this.
+        for errand in errands {
+            errand.answers().await;
         }
         Ok(Bytes::from_static(reply::FULL_SUCCESS))
     }

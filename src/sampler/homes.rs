@@ -108,7 +108,13 @@ mod tests {
 
         fn send(&mut self, core: usize, body: Vec<u8>) {
             let (sampler, body) = (Rc::clone(&self.samplers[core]), Bytes::from(body));
-            let admit = async move { sampler.admit(&body, None).await };
+            let admit = async move {
+                let (spans, errand) = sampler.admit(&body, None).await?;
+                if let Some(errand) = errand {
+                    errand.answers().await;
+                }
+                Ok(spans)
+            };
             self.in_flight.push(Box::pin(admit));
         }
 
@@ -181,6 +187,21 @@ mod tests {
             cores.turn(turn % CORES);
         }
         (cores, sent, spans)
+    }
+
+    #[test]
+    fn a_request_is_admitted_before_the_other_cores_have_answered() {
+        let mut random = Random::new(2);
+        let cores = Cores::new(CORES, |_| 9);
+        let ids: Vec<_> = (0..50).map(|n| trace_id(4, n)).collect();
+        let body = Bytes::from(request(&ids, &mut random));
+        let mut cx = Context::from_waker(Waker::noop());
+        let admit = std::pin::pin!(cores.samplers[0].admit(&body, None)).poll(&mut cx);
+        let std::task::Poll::Ready(Ok((50, Some(errand)))) = admit else {
+            panic!("it is counted when it is handed over: {admit:?}");
+        };
+        let answers = std::pin::pin!(errand.answers()).poll(&mut cx);
+        assert!(answers.is_pending(), "nobody has looked");
     }
 
     #[test]
