@@ -15,7 +15,7 @@ compare=("${CARGO_TARGET_DIR:-target}/release/tracemill-load" compare)
 
 if [[ ${1:-} == all ]]; then
     shift
-    for table in saturation low-rate one-span endpoints connections latency idle; do
+    for table in saturation low-rate one-span endpoints connections latency same-rate idle; do
         "${compare[@]}" "$table" "$@"
     done
 else

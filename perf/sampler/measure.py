@@ -7,11 +7,12 @@ import sys
 
 import processes
 from results import Results
-from tables import cores, kinds, memory, overload, policies, saturation, slices, traces
+from tables import cores, kinds, memory, overload, policies, same_rate, saturation, slices, traces
 from trial import Bench
 
 TABLES = {
     "saturation": saturation,
+    "same-rate": same_rate,
     "memory": memory,
     "traces": traces,
     "policies": policies,

@@ -79,6 +79,23 @@ fn line(trial: &Trial) -> String {
     )
 }
 
+/// Rates in percent of what the subject reaches in a closed loop, which is tried first.
+fn shares_of_saturation(options: &Options, percents: &[u32]) -> Result<Vec<Cell>, String> {
+    let mut cells = Vec::new();
+    for size in SIZES {
+        let name = format!("{size} saturation");
+        let most = Cell::new(name, &["--request-bytes", size], options);
+        let most = trial::run(options, options.subject, &most)?.spans_per_second;
+        for percent in percents {
+            let rate = (most * f64::from(*percent) / 100.0).max(1.0);
+            let arguments = ["--request-bytes", size, "--rate", &format!("{rate:.0}spans/s")];
+            let name = format!("{size} {percent} % ({:.0}k spans/s)", rate / 1e3);
+            cells.push(Cell::new(name, &arguments, options));
+        }
+    }
+    Ok(cells)
+}
+
 const SIZES: [&str; 2] = ["64KiB", "8KiB"];
 
 /// The rows of the wanted table.
@@ -115,15 +132,8 @@ fn cells(options: &Options) -> Result<Vec<Cell>, String> {
                 cells.push(Cell { connections, ..cell(name, &["--request-bytes", "64KiB"]) });
             }
         }
-        What::Latency => {
-            for size in SIZES {
-                let most = cell(format!("{size} saturation"), &["--request-bytes", size]);
-                let most = trial::run(options, options.subject, &most)?.spans_per_second;
-                let half = format!("{:.0}spans/s", (most / 2.0).max(1.0));
-                let arguments = ["--request-bytes", size, "--rate", &half];
-                cells.push(cell(format!("{size} at {half}"), &arguments));
-            }
-        }
+        What::Latency => cells = shares_of_saturation(options, &[50])?,
+        What::SameRate => cells = shares_of_saturation(options, &[50, 90])?,
         What::Idle => {
             for connections in [0, 1000] {
                 let name = format!("idle, {connections} connections");

@@ -71,6 +71,8 @@ pub(crate) enum What {
     Connections,
     /// Latency at half of the subject's saturation
     Latency,
+    /// The same rate through both, 50 and 90 % of the subject's saturation
+    SameRate,
     /// CPU and memory without traffic, with 0 and 1000 connections
     Idle,
 }

@@ -40,8 +40,10 @@ def run(bench, options, results):
     return said, summary(results)
 
 
-def one(bench, side, cell, seconds, warm_up):
+def one(bench, side, cell, seconds, warm_up, rate=None):
     arguments = ["--spread", "4", "--request-bytes", cell, "--error-share", configs.ERROR_SHARE]
+    if rate:
+        arguments += ["--rate", f"{rate}spans/s"]
     with bench:
         sink, address = bench.sink("--traces-max", "0")
         if side == "relay":
