@@ -105,6 +105,11 @@ impl<'a> Walk<'a> {
         let mut others = Gathered::begin(index);
         let first = position(index.items.len());
         while self.read < stop {
+            if let Some((field, content)) = self.quick_item(stop) {
+                let id = trace_id_at(Signal::Traces, self.body, content).ok()?;
+                index.items.push(Item { field, id });
+                continue;
+            }
             let before = self.here();
             match self.byte()? {
                 ITEMS_TAG => {
@@ -123,6 +128,25 @@ impl<'a> Walk<'a> {
         let items = Extent { start: first, end: position(index.items.len()) };
         index.scopes.push(Scope { items, others });
         Some(())
+    }
+
+    /// The next field and its content, if it is an item of a usual length and lies in one piece.
+    #[inline(always)]
+    fn quick_item(&mut self, stop: u32) -> Option<(Extent, Extent)> {
+        let [ITEMS_TAG, low, high, ..] = self.body[self.at as usize..self.end as usize] else {
+            return None;
+        };
+        let (head, len) = match (low < 0x80, high < 0x80) {
+            (true, _) => (2, u32::from(low)),
+            (false, true) => (3, u32::from(low & 0x7f) | u32::from(high) << 7),
+            (false, false) => return None,
+        };
+        if head + len > self.end - self.at || head + len > stop - self.read {
+            return None;
+        }
+        let field = Extent { start: self.at, end: self.at + head + len };
+        (self.at, self.read) = (field.end, self.read + head + len);
+        Some((field, Extent { start: field.start + head, end: field.end }))
     }
 
     /// The rest of the field that began at `before`, and of it the content.

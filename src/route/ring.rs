@@ -1,7 +1,8 @@
 //! The collector's consistent-hash ring, bit for bit, in its three generations (loadbalancing 2).
 //!
-//! A ring is built once per endpoint list and never changes. A look-up is a CRC and one load from
-//! a table with the owner of every position: 256 KiB for v3, which stays in L2.
+//! A ring is built once per endpoint list and never changes. A look-up is a CRC and two loads, from
+//! tables that are a few KiB for a few endpoints: spans stream through L2, so that the owner of
+//! every position, 256 KiB for v3, would not stay there.
 
 /// Generation of the consistent-hash ring (collector releases differ; all routers of a tier
 /// must agree). Source: loadbalancing 2.2.
@@ -84,8 +85,8 @@ pub struct Ring {
     endpoints: Vec<String>,
     /// Position and name of each virtual node, by position.
     vnodes: Vec<(u32, u16)>,
-    /// Endpoint that owns each position; empty if there are no names.
-    owners: Box<[u16]>,
+    /// Owners of the positions; none if there are no names.
+    arcs: Arcs,
 }
 
 impl Ring {
@@ -100,8 +101,8 @@ impl Ring {
         let mut endpoints = Vec::new();
         let dialled = names.iter().map(|name| dial(&mut endpoints, name)).collect::<Vec<_>>();
         let vnodes = place(generation, names);
-        let owners = owners(generation, &vnodes, &dialled);
-        Self { generation, names: names.to_vec(), dialled, endpoints, vnodes, owners }
+        let arcs = Arcs::new(generation, &vnodes, &dialled);
+        Self { generation, names: names.to_vec(), dialled, endpoints, vnodes, arcs }
     }
 
     /// Which ring this is.
@@ -139,7 +140,7 @@ impl Ring {
     /// Whether there is no endpoint, so that nothing has an owner.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.owners.is_empty()
+        self.vnodes.is_empty()
     }
 
     /// Owner of a trace: position in [`Ring::endpoints`]; `None` on an empty ring. An absent id is
@@ -158,14 +159,14 @@ impl Ring {
 
     #[inline]
     fn owner_of_hash(&self, hash: u32) -> Option<u16> {
-        self.owners.get(self.generation.position(hash) as usize).copied()
+        self.arcs.owner(self.generation.position(hash))
     }
 
     /// Share of all positions that an endpoint owns, 0.0 to 1.0.
     #[must_use]
     pub fn share(&self, endpoint: u16) -> f64 {
-        let owned = self.owners.iter().filter(|&&owner| owner == endpoint).count();
-        if owned == 0 { 0.0 } else { owned as f64 / self.owners.len() as f64 }
+        let positions = self.generation.positions();
+        f64::from(self.arcs.owned(positions, endpoint)) / f64::from(positions)
     }
 
     /// Equal on two routers if, and practically only if, their rings are equal: FNV-1a 64 over
@@ -229,16 +230,56 @@ fn place(generation: Generation, names: &[String]) -> Vec<(u32, u16)> {
     (0u32..).zip(taken).filter_map(|(position, name)| Some((position, name?))).collect()
 }
 
-/// The owner of each position: of the first virtual node at or behind it, around the end.
-fn owners(generation: Generation, vnodes: &[(u32, u16)], dialled: &[u16]) -> Box<[u16]> {
-    let Some(&(_, first)) = vnodes.first() else { return Box::default() };
-    let mut owners = vec![dialled[first as usize]; generation.positions() as usize];
-    let mut from = 0;
-    for &(position, name) in vnodes {
-        owners[from..=position as usize].fill(dialled[name as usize]);
-        from = position as usize + 1;
+/// Who owns which positions: a virtual node those from the one before it up to its own.
+#[derive(Clone, Debug, Default)]
+struct Arcs {
+    /// Last position and owner of each arc, in order. The one behind the last virtual node, which
+    /// goes on at the start, ends nowhere.
+    ends: Box<[(u32, u16)]>,
+    /// The first arc that ends in a group of positions or behind it. There are so many groups that
+    /// few have an end.
+    first: Box<[u32]>,
+    /// Positions of a group, as a power of two.
+    shift: u32,
+}
+
+/// Groups for each virtual node.
+const GROUPS: usize = 4;
+
+impl Arcs {
+    fn new(generation: Generation, vnodes: &[(u32, u16)], dialled: &[u16]) -> Self {
+        let Some(&(_, first)) = vnodes.first() else { return Self::default() };
+        let arc = |&(position, name): &(u32, u16)| (position, dialled[name as usize]);
+        let around = (u32::MAX, dialled[first as usize]);
+        let ends: Box<[_]> = vnodes.iter().map(arc).chain([around]).collect();
+        let positions = generation.positions();
+        let shift = (positions as usize / (GROUPS * ends.len())).checked_ilog2().unwrap_or(0);
+        let first = (0..=positions >> shift).map(|group| {
+            let before = ends.partition_point(|(end, _)| *end < group << shift);
+            u32::try_from(before).expect("not more virtual nodes than positions")
+        });
+        Self { first: first.collect(), ends, shift }
     }
-    owners.into_boxed_slice()
+
+    #[inline]
+    fn owner(&self, position: u32) -> Option<u16> {
+        let mut at = *self.first.get((position >> self.shift) as usize)? as usize;
+        while self.ends[at].0 < position {
+            at += 1;
+        }
+        Some(self.ends[at].1)
+    }
+
+    /// How many of `positions` an endpoint owns.
+    fn owned(&self, positions: u32, endpoint: u16) -> u32 {
+        let mut from = 0;
+        let arcs = self.ends.iter().map(|&(end, owner)| {
+            let to = end.saturating_add(1).min(positions);
+            let len = to - std::mem::replace(&mut from, to);
+            if owner == endpoint { len } else { 0 }
+        });
+        arcs.sum()
+    }
 }
 
 #[cfg(test)]
@@ -246,6 +287,37 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// The owner of each position: of the first virtual node at or behind it, around the end.
+    fn owners(generation: Generation, vnodes: &[(u32, u16)], dialled: &[u16]) -> Box<[u16]> {
+        let Some(&(_, first)) = vnodes.first() else { return Box::default() };
+        let mut owners = vec![dialled[first as usize]; generation.positions() as usize];
+        let mut from = 0;
+        for &(position, name) in vnodes {
+            owners[from..=position as usize].fill(dialled[name as usize]);
+            from = position as usize + 1;
+        }
+        owners.into_boxed_slice()
+    }
+
+    #[test]
+    fn every_position_has_the_owner_that_a_table_of_all_has() {
+        for generation in [Generation::V1, Generation::V2, Generation::V3] {
+            for count in [0, 1, 2, 5, 64, 700] {
+                let names: Vec<_> = (0..count).map(|n| format!("10.0.0.{n}:4317")).collect();
+                let ring = Ring::new(generation, &names);
+                let want = owners(generation, &ring.vnodes, &ring.dialled);
+                let got: Vec<_> =
+                    (0..generation.positions()).map_while(|p| ring.arcs.owner(p)).collect();
+                assert!(got == *want, "{generation:?} with {count}");
+                for endpoint in 0..count.min(3) {
+                    let owned = want.iter().filter(|owner| **owner == endpoint).count();
+                    let share = owned as f64 / f64::from(generation.positions());
+                    assert_eq!(ring.share(endpoint), share);
+                }
+            }
+        }
+    }
 
     fn names(list: &[&str]) -> Vec<String> {
         list.iter().map(ToString::to_string).collect()
