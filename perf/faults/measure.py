@@ -19,7 +19,7 @@ sys.path.append(str(pathlib.Path(__file__).parent.parent / "sampler"))
 from metrics import read  # noqa: E402
 from processes import Failed, Process, end_with_this_process, free_ports, wait_for_port  # noqa: E402
 
-RATE, SECONDS, FAULT_AT, FAULT_FOR = "8000spans/s", 14, 3, 8
+RATE, SECONDS, FAULT_AT, FAULT_FOR = "8000spans/s", 16, 3, 10
 # A request that waits for the bad backend holds a stream: enough of them, or the client waits for
 # itself and every backend's spans come late.
 CLIENT = ("--spread", 2, "--streams", 1000)

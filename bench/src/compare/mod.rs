@@ -133,7 +133,7 @@ fn cells(options: &Options) -> Result<Vec<Cell>, String> {
             }
         }
         What::Latency => cells = shares_of_saturation(options, &[50])?,
-        What::SameRate => cells = shares_of_saturation(options, &[50, 90])?,
+        What::SameRate => cells = shares_of_saturation(options, &[50, 75])?,
         What::Idle => {
             for connections in [0, 1000] {
                 let name = format!("idle, {connections} connections");

@@ -71,7 +71,7 @@ pub(crate) enum What {
     Connections,
     /// Latency at half of the subject's saturation
     Latency,
-    /// The same rate through both, 50 and 90 % of the subject's saturation
+    /// The same rate through both, 50 and 75 % of the subject's saturation
     SameRate,
     /// CPU and memory without traffic, with 0 and 1000 connections
     Idle,

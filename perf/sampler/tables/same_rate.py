@@ -1,4 +1,4 @@
-"""CPU per span beside the relay at the same rate: 50 and 90 % of the sampler's saturation
+"""CPU per span beside the relay at the same rate: 50 and 75 % of the sampler's saturation
 
 No bar. At saturation the relay moves several times as much as the sampler, in larger pieces."""
 
@@ -6,7 +6,7 @@ import medians
 import tables
 from tables import saturation
 
-SHARES = (50, 90)
+SHARES = (50, 75)
 
 SAID = """
 The traffic and the sampler of the table `saturation`, in open loop at {shares} % of what the sampler
