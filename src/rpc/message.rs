@@ -73,16 +73,19 @@ impl Message {
     /// The message in one piece, which it is from now on.
     pub fn whole(&mut self) -> &Bytes {
         if !self.pieces.is_empty() {
-            *self = join(&self.region, &self.pieces).into();
+            let mut whole = Vec::with_capacity(self.len());
+            join(&self.region, &self.pieces, &mut whole);
+            *self = whole.into();
         }
         &self.region
     }
 }
 
-/// The pieces, put together.
-pub(super) fn join(body: &[u8], pieces: &[Range<u32>]) -> Vec<u8> {
-    let pieces = pieces.iter().map(|p| &body[p.start as usize..p.end as usize]);
-    pieces.collect::<Vec<_>>().concat()
+/// Appends the pieces, put together.
+pub(super) fn join(region: &[u8], pieces: &[Range<u32>], to: &mut Vec<u8>) {
+    for piece in pieces {
+        to.extend_from_slice(&region[piece.start as usize..piece.end as usize]);
+    }
 }
 
 #[cfg(test)]

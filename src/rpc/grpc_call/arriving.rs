@@ -58,7 +58,7 @@ impl Gathered {
 
     /// One more piece, of a message of `all` bytes.
     fn push(&mut self, bytes: &[u8], all: usize, keep: impl FnOnce() -> Option<Bytes>) {
-        if bytes.is_empty() || self.keep(bytes, keep) {
+        if bytes.is_empty() || self.keep(bytes, all, keep) {
             return;
         }
         let joined = self.join(bytes.len(), all);
@@ -66,7 +66,7 @@ impl Gathered {
     }
 
     /// Whether the piece may stay where it lies, beside the ones before.
-    fn keep(&mut self, bytes: &[u8], keep: impl FnOnce() -> Option<Bytes>) -> bool {
+    fn keep(&mut self, bytes: &[u8], all: usize, keep: impl FnOnce() -> Option<Bytes>) -> bool {
         let piece = |source: &Bytes| {
             let start = bytes.as_ptr().addr().checked_sub(source.as_ptr().addr())?;
             let (start, end) =
@@ -88,26 +88,31 @@ impl Gathered {
                     Some(last) if last.end == next.start => last.end = next.end,
                     _ => pieces.push(next),
                 }
-                pieces.len() <= PIECES_MAX || {
-                    self.join(0, 0);
-                    true
+                if pieces.len() > PIECES_MAX {
+                    self.join(0, all);
                 }
+                true
             }
         }
     }
 
-    /// Puts together what is there, with room for `more` bytes, of `all` in all.
+    /// Puts together what is there. The first time there is room for `more` bytes then, of `all` in
+    /// all; what comes later grows it as usual.
     fn join(&mut self, more: usize, all: usize) -> &mut Vec<u8> {
-        if let Self::Kept { source, pieces, .. } = self {
-            *self = Self::Joined(message::join(source, pieces));
+        let there = self.len() + more;
+        // What is announced costs nothing until a part of it is there.
+        let first = if there < PART_BYTES_MIN { there } else { BODY_BYTES_FIRST.max(there) };
+        let room = all.min(first).max(there);
+        match self {
+            Self::Joined(bytes) if bytes.is_empty() => bytes.reserve_exact(room),
+            Self::Joined(_) => {}
+            Self::Kept { source, pieces, .. } => {
+                let mut bytes = Vec::with_capacity(room);
+                message::join(source, pieces, &mut bytes);
+                *self = Self::Joined(bytes);
+            }
         }
         let Self::Joined(bytes) = self else { unreachable!("it was just joined") };
-        let there = bytes.len() + more;
-        if there > bytes.capacity() {
-            // What is announced costs nothing until a part of it is there.
-            let first = if there < PART_BYTES_MIN { there } else { BODY_BYTES_FIRST.max(there) };
-            bytes.reserve_exact(all.min(first).max(there) - bytes.len());
-        }
         bytes
     }
 }
