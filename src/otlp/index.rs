@@ -228,12 +228,6 @@ impl Index {
         self.bytes(body, extent).first_chunk()
     }
 
-    /// Whether something was put together.
-    #[must_use]
-    pub const fn is_patched(&self) -> bool {
-        !self.patch.is_empty()
-    }
-
     /// Unknown fields of the request itself.
     #[must_use]
     pub fn strays(&self) -> &[Extent] {

@@ -3,12 +3,13 @@
 //! A core that works looks at its flag between two rounds of its tasks ([`super::pulse`]), so a
 //! call is one atomic word then; only one that sleeps costs a system call and a wake-up.
 
-use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Waker};
+use std::task::Context;
+
+use super::places::Places;
 
 thread_local! {
     static POST: Post = Post::open();
@@ -27,9 +28,8 @@ struct Line {
 #[derive(Debug)]
 struct Post {
     line: Arc<Line>,
-    /// Tasks that look at something when the core was called, by their place.
-    listeners: RefCell<Vec<Option<Waker>>>,
-    free: RefCell<Vec<usize>>,
+    /// Tasks that look at something when the core was called.
+    listeners: Places,
 }
 
 impl Post {
@@ -37,7 +37,7 @@ impl Post {
         let bell = event().expect("a descriptor for this thread");
         let (called, asleep) = (AtomicBool::new(false), AtomicBool::new(false));
         let line = Arc::new(Line { called, asleep, bell });
-        Self { line, listeners: RefCell::default(), free: RefCell::default() }
+        Self { line, listeners: Places::default() }
     }
 }
 
@@ -72,33 +72,21 @@ impl Listener {
         let place = POST.with(|post| {
             caller.0.get_or_init(|| Arc::clone(&post.line));
             std::sync::atomic::fence(SeqCst);
-            let mut listeners = post.listeners.borrow_mut();
-            post.free.borrow_mut().pop().unwrap_or_else(|| {
-                listeners.push(None);
-                listeners.len() - 1
-            })
+            post.listeners.enter()
         });
         Self { place }
     }
 
     /// Wakes the task of `cx` at the next call; it looks once more then.
     pub(super) fn listen(&self, cx: &mut Context<'_>) {
-        POST.with(|post| {
-            let slot = &mut post.listeners.borrow_mut()[self.place];
-            if !slot.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                *slot = Some(cx.waker().clone());
-            }
-        });
+        POST.with(|post| post.listeners.listen(self.place, cx));
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
         // A thread that ends may have dropped its end already.
-        let _ = POST.try_with(|post| {
-            post.free.borrow_mut().push(self.place);
-            post.listeners.borrow_mut()[self.place].take()
-        });
+        let _waker = POST.try_with(|post| post.listeners.leave(self.place));
     }
 }
 
@@ -113,8 +101,7 @@ pub(super) fn answer() -> bool {
         // The plain look first: to swap is to take the line from the caches of the others.
         let called = post.line.called.load(SeqCst) && post.line.called.swap(false, SeqCst);
         if called {
-            let listeners: Vec<_> = post.listeners.borrow().iter().flatten().cloned().collect();
-            listeners.into_iter().for_each(Waker::wake);
+            post.listeners.wake();
         }
         called
     })
@@ -151,23 +138,15 @@ fn ring(bell: &OwnedFd) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-    use std::task::Wake;
+
+    use std::task::Waker;
 
     use super::*;
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Relaxed);
-        }
-    }
+    use crate::testing::wakes::Wakes;
 
     #[test]
     fn a_call_is_heard_once_by_who_listens() {
-        let (caller, count) = (Caller::default(), Arc::new(Count::default()));
+        let (caller, count) = (Caller::default(), Arc::new(Wakes::default()));
         let waker = Waker::from(Arc::clone(&count));
         caller.call();
         let listener = Listener::new(&caller);
@@ -176,11 +155,11 @@ mod tests {
         caller.call();
         caller.call();
         assert!(answer() && !answer());
-        assert_eq!(count.0.load(Relaxed), 1);
+        assert_eq!(count.count(), 1);
         drop(listener);
         caller.call();
         assert!(answer());
-        assert_eq!(count.0.load(Relaxed), 1, "it listens no more");
+        assert_eq!(count.count(), 1, "it listens no more");
     }
 
     #[test]

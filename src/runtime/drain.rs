@@ -1,8 +1,10 @@
 //! The call to finish: said once per core, heard by every connection and queue of it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::Context;
+
+use super::places::Places;
 
 /// One core's call to finish. A clone is the same call.
 #[derive(Clone, Debug, Default)]
@@ -11,18 +13,14 @@ pub struct Drain(Rc<State>);
 #[derive(Debug, Default)]
 struct State {
     called: Cell<bool>,
-    /// One place per listener, so that a listener that is polled often is held once.
-    wakers: RefCell<Vec<Option<Waker>>>,
-    free: RefCell<Vec<usize>>,
+    listeners: Places,
 }
 
 impl Drain {
     /// Asks everybody to finish.
     pub fn call(&self) {
         self.0.called.set(true);
-        for waker in self.0.wakers.borrow_mut().iter_mut().filter_map(Option::take) {
-            waker.wake();
-        }
+        self.0.listeners.wake();
     }
 
     /// Whether it was called.
@@ -34,12 +32,7 @@ impl Drain {
     /// A listener's place.
     #[must_use]
     pub fn listen(&self) -> Listener {
-        let place = self.0.free.borrow_mut().pop().unwrap_or_else(|| {
-            let mut wakers = self.0.wakers.borrow_mut();
-            wakers.push(None);
-            wakers.len() - 1
-        });
-        Listener { drain: self.clone(), place }
+        Listener { drain: self.clone(), place: self.0.listeners.enter() }
     }
 }
 
@@ -56,18 +49,13 @@ impl Listener {
         if self.drain.called() {
             return true;
         }
-        let mut wakers = self.drain.0.wakers.borrow_mut();
-        let slot = &mut wakers[self.place];
-        if !slot.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
-            *slot = Some(cx.waker().clone());
-        }
+        self.drain.0.listeners.listen(self.place, cx);
         false
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        self.drain.0.wakers.borrow_mut()[self.place] = None;
-        self.drain.0.free.borrow_mut().push(self.place);
+        self.drain.0.listeners.leave(self.place);
     }
 }

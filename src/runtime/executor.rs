@@ -11,6 +11,8 @@ use glommio::{LocalExecutorBuilder, Placement};
 use super::pulse::{self, Seen};
 use super::ring;
 
+pub use super::pulse::rest;
+
 /// glommio's registered buffers are for files only; this is the least it takes.
 const IO_MEMORY_BYTES: usize = 64 << 10;
 
@@ -61,11 +63,6 @@ pub fn detach<F: Future<Output = ()> + 'static>(task: F) {
     glommio::spawn_local(Seen::new(task)).detach();
 }
 
-/// Rests until the core has looked at its sockets and everybody else had a turn.
-pub async fn rest() {
-    pulse::rest().await;
-}
-
 /// A waker-backed flag of one core: set any number of times, seen once.
 #[derive(Clone, Debug, Default)]
 pub struct Bell(Rc<BellState>);
@@ -109,31 +106,22 @@ pub fn thread_id() -> u32 {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-    use std::task::{Context, Wake, Waker};
+    use std::task::{Context, Waker};
 
     use super::*;
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Relaxed);
-        }
-    }
+    use crate::testing::wakes::Wakes;
 
     #[test]
     fn a_bell_that_was_heard_wakes_again_at_its_next_ring() {
-        let (bell, woken) = (Bell::default(), Arc::new(Count::default()));
+        let (bell, woken) = (Bell::default(), Arc::new(Wakes::default()));
         let waker = Waker::from(Arc::clone(&woken));
         let mut cx = Context::from_waker(&waker);
         bell.ring();
         assert!(bell.poll(&mut cx), "it was rung before anybody listened");
         bell.ring();
-        assert_eq!(woken.0.load(Relaxed), 1);
+        assert_eq!(woken.count(), 1);
         assert!(bell.poll(&mut cx) && !bell.poll(&mut cx));
         bell.ring();
-        assert_eq!(woken.0.load(Relaxed), 2);
+        assert_eq!(woken.count(), 2);
     }
 }

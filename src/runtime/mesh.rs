@@ -279,26 +279,16 @@ impl<T> Drop for Ticket<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-    use std::task::Wake;
 
     use super::super::call;
     use super::*;
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Relaxed);
-        }
-    }
+    use crate::testing::wakes::Wakes;
 
     #[test]
     fn parcels_are_answered_and_come_back_with_their_credit() {
         let [a, b]: [Mesh<Vec<u8>>; 2] =
             mesh(2).into_iter().map(Mesh::new).collect::<Vec<_>>().try_into().unwrap();
-        let woken = Arc::new(Count::default());
+        let woken = Arc::new(Wakes::default());
         let waker = Waker::from(Arc::clone(&woken));
         let mut cx = Context::from_waker(&waker);
         let mut got = Vec::new();
@@ -309,7 +299,7 @@ mod tests {
             errand.send(1, vec![u8::try_from(n).unwrap()]);
         }
         assert!(call::answer());
-        assert_eq!(woken.0.load(Relaxed), 1, "a parcel wakes who carries on the other core");
+        assert_eq!(woken.count(), 1, "a parcel wakes who carries on the other core");
         assert!(std::pin::pin!(a.credit()).poll(&mut cx).is_pending(), "none left");
         assert!(std::pin::pin!(errand.answers()).poll(&mut cx).is_pending());
         assert!(b.poll(&mut cx, |parcel| got.push(parcel[0])).is_ready());

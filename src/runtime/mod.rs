@@ -12,6 +12,7 @@ pub mod lease;
 pub mod mailbox;
 pub mod mesh;
 pub mod options;
+mod places;
 pub mod preflight;
 mod pulse;
 pub mod ring;

@@ -76,25 +76,22 @@ pub(super) fn end() {
 
 /// Lets every task run that is ready.
 async fn round() {
+    pending_once(Waker::wake_by_ref).await;
+}
+
+/// Rests until the core has looked at its sockets and everybody else had a turn.
+pub async fn rest() {
+    pending_once(|waker| RESTING.with_borrow_mut(|resting| resting.push(waker.clone()))).await;
+}
+
+/// Is ready at its second poll; `tell` hears at the first whom to wake for it.
+async fn pending_once(tell: impl Fn(&Waker)) {
     let mut passed = false;
     poll_fn(|cx| {
         if std::mem::replace(&mut passed, true) {
             return Poll::Ready(());
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
-/// Rests until the core has looked at its sockets and everybody else had a turn.
-pub(super) async fn rest() {
-    let mut rested = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut rested, true) {
-            return Poll::Ready(());
-        }
-        RESTING.with_borrow_mut(|resting| resting.push(cx.waker().clone()));
+        tell(cx.waker());
         Poll::Pending
     })
     .await;

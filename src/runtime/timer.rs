@@ -150,19 +150,9 @@ impl<F: Future> Future for Timeout<F> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-    use std::task::Wake;
 
     use super::*;
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Relaxed);
-        }
-    }
+    use crate::testing::wakes::Wakes;
 
     /// A time that does not come during a test.
     const LATER: Duration = Duration::from_secs(3600);
@@ -185,7 +175,7 @@ mod tests {
 
     #[test]
     fn whose_time_has_come_is_woken_once_and_the_others_wait() {
-        let count = Arc::new(Count::default());
+        let count = Arc::new(Wakes::default());
         let waker = Waker::from(Arc::clone(&count));
         let mut cx = Context::from_waker(&waker);
         let (start, now) = (Instant(0), clock::now());
@@ -194,17 +184,17 @@ mod tests {
         assert!(!later.arm(start, Some(now + LATER), &mut cx));
         fire();
         fire();
-        assert_eq!((count.0.load(Relaxed), next()), (2, Some(now + LATER)));
+        assert_eq!((count.count(), next()), (2, Some(now + LATER)));
     }
 
     #[test]
     fn an_alarm_goes_with_a_task_that_another_one_polls_now() {
-        let count = Arc::new(Count::default());
+        let count = Arc::new(Wakes::default());
         let waker = Waker::from(Arc::clone(&count));
         let (start, now, mut alarm) = (Instant(0), clock::now(), Alarm::default());
         assert!(!alarm.arm(start, Some(now), &mut Context::from_waker(Waker::noop())));
         assert!(!alarm.arm(start, Some(now), &mut Context::from_waker(&waker)));
         fire();
-        assert_eq!((count.0.load(Relaxed), next()), (1, None));
+        assert_eq!((count.count(), next()), (1, None));
     }
 }

@@ -308,28 +308,18 @@ fn join(a: Status, b: &Status) -> Status {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-    use std::task::Wake;
     use std::time::Duration;
 
     use super::*;
+    use crate::testing::wakes::Wakes;
 
     const SECOND: Duration = Duration::from_secs(1);
     const START: Instant = Instant(3_000_000_000);
 
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Relaxed);
-        }
-    }
-
     /// A client with its waker.
     struct Client {
         ticket: Ticket,
-        woken: Arc<Count>,
+        woken: Arc<Wakes>,
     }
 
     impl Client {
@@ -347,7 +337,7 @@ mod tests {
         }
 
         fn woken(&self) -> usize {
-            self.woken.0.load(Relaxed)
+            self.woken.count()
         }
     }
 

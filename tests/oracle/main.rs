@@ -255,7 +255,6 @@ proptest! {
             let mut tagged = vec![random.below(255) as u8];
             tagged.extend(&body);
             fuzz::split(&tagged);
-
             if random.chance(0.7) {
                 body[at] = kept;
             }
