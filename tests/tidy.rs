@@ -130,6 +130,7 @@ const PURE_FILES: &[&str] = &[
     "upstream/queue.rs",
     "upstream/queue/failure.rs",
     "upstream/replies.rs",
+    "upstream/spare.rs",
     "upstream/stats.rs",
     "net/options.rs",
     "net/tls/options.rs",

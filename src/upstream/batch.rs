@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::place::Place;
 use super::replies::{Hold, Replies, Ticket};
+use super::spare;
 use crate::rpc::frame::{PREFIX_BYTES, Prefix};
 use crate::rpc::metadata::Metadata;
 use crate::runtime::lease::Charge;
@@ -63,7 +64,7 @@ impl Batch {
     /// An empty one with room for `bytes`.
     #[must_use]
     pub fn new(now: Instant, bytes: usize) -> Self {
-        let mut buffer = Vec::with_capacity(PREFIX_BYTES + bytes);
+        let mut buffer = spare::take(PREFIX_BYTES + bytes);
         buffer.resize(PREFIX_BYTES, 0);
         Self {
             message: Message::Open(buffer),
@@ -114,7 +115,7 @@ impl Batch {
             let prefix = Prefix { compressed: false, len: buffer.len() - PREFIX_BYTES };
             buffer[..PREFIX_BYTES].copy_from_slice(&prefix.bytes());
             let room = buffer.capacity();
-            self.message = Message::Sealed { framed: std::mem::take(buffer).into(), room };
+            self.message = Message::Sealed { framed: spare::freeze(std::mem::take(buffer)), room };
         }
         match &self.message {
             Message::Sealed { framed, .. } => framed.clone(),

@@ -17,6 +17,7 @@ pub mod place;
 pub mod queue;
 pub mod replies;
 pub mod resolve;
+mod spare;
 pub mod stats;
 
 pub use options::Options;
