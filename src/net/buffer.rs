@@ -12,7 +12,7 @@ use bytes::Bytes;
 pub const BUFFER_BYTES: usize = 256 << 10;
 
 /// Buffers kept for later by one core.
-const SPARE_MAX: usize = 4;
+const SPARE_MAX: usize = 8;
 /// Buffers that a core may have in use while pieces of another one are kept.
 const KEPT_MAX: usize = 16;
 
