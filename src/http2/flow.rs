@@ -1,6 +1,9 @@
 //! Receive windows: what a peer may still send, and when it is told of more (RFC 9113 §5.2).
 //! Windows to send are plain numbers, see [`super::frame::widen`].
 
+/// A peer that may still send more than this does not run dry before the next answer.
+const PLENTY: u32 = 256 << 10;
+
 /// The receive window of a connection or a stream.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {
@@ -36,6 +39,13 @@ impl Window {
         self.left = self.size;
         Some(credit)
     }
+
+    /// The same, where an answer will soon take it along: a packet of its own costs more than a
+    /// small answer. None while the peer may still send plenty.
+    #[must_use]
+    pub(crate) fn credit_alone(&mut self) -> Option<u32> {
+        if self.left > PLENTY { None } else { self.credit() }
+    }
 }
 
 #[cfg(test)]
@@ -50,6 +60,19 @@ mod tests {
         assert!(window.take(20));
         assert_eq!(window.credit(), Some(60));
         assert!(window.take(100) && !window.take(1));
+    }
+
+    #[test]
+    fn credit_waits_for_company_while_the_peer_may_send_plenty() {
+        let mut window = Window::new(4 * PLENTY);
+        assert!(window.take(2 * PLENTY as usize));
+        assert_eq!(window.credit_alone(), None);
+        assert_eq!(window.credit(), Some(2 * PLENTY));
+        assert!(window.take(3 * PLENTY as usize));
+        assert_eq!(window.credit_alone(), Some(3 * PLENTY));
+        let mut small = Window::new(100);
+        assert!(small.take(60));
+        assert_eq!(small.credit_alone(), Some(60));
     }
 
     #[test]

@@ -193,7 +193,7 @@ impl<C> Server<C> {
     /// From now on the connection's window is to be of this size.
     pub(crate) fn resize(&mut self, window: u32) {
         self.receive.resize(window);
-        self.give_credit(0);
+        self.credit_connection(Window::credit);
     }
 
     /// From now on the peer is to have at most so many streams, not more than the options say. It
@@ -365,15 +365,19 @@ impl<C> Server<C> {
 
     /// What came was read: tells the peer that it may send more.
     fn give_credit(&mut self, id: u32) {
-        if let Some(credit) = self.receive.credit() {
-            frame::put_window_update(&mut self.out, 0, credit);
-        }
+        self.credit_connection(Window::credit_alone);
         if let Some(stream) = self.streams.get(id)
             && !stream.ended
             && stream.call.is_some()
             && let Some(credit) = stream.receive.credit()
         {
             frame::put_window_update(&mut self.out, id, credit);
+        }
+    }
+
+    fn credit_connection(&mut self, credit: impl FnOnce(&mut Window) -> Option<u32>) {
+        if let Some(credit) = credit(&mut self.receive) {
+            frame::put_window_update(&mut self.out, 0, credit);
         }
     }
 

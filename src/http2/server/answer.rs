@@ -1,5 +1,6 @@
 //! Answers: header blocks and bodies, within the peer's windows.
 
+use super::super::flow::Window;
 use super::super::frame::{self, DATA, END_STREAM, NO_ERROR};
 use super::Server;
 use super::streams::End;
@@ -37,6 +38,7 @@ impl<C> Server<C> {
         if stream.gone {
             return self.streams.remove(id, End::Answered);
         }
+        self.credit_connection(Window::credit);
         let Some((body, trailers)) = answer.rest else {
             self.put_block(id, answer.head, END_STREAM);
             return self.close(id);

@@ -367,6 +367,14 @@ fn windows_are_credited_and_kept() {
     assert_eq!((frames.len(), frames[0].0), (1, WINDOW_UPDATE));
     assert!(credit.word(0).expect("four bytes") >= (1 << 20) - 65_536);
 
+    // A wide window's credit goes with an answer.
+    assert!(server.receive.take(600_000));
+    server.give_credit(0);
+    assert!(written(&mut server).is_empty());
+    server.respond(1, Answer::refusal(b"\x88"));
+    let frames: Vec<_> = written(&mut server).iter().map(|f| (f.0, f.2)).collect();
+    assert_eq!(frames[..2], [(WINDOW_UPDATE, 0), (HEADERS, 1)]);
+
     // More than the stream may: its own fault. More than the connection may: the connection's.
     let too_much =
         |stream| (0..5).fold(Bytes::default(), |b, _| b.data(stream, 0, &[b'a'; 16_384]));
