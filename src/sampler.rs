@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::otlp::span::Notes;
 use crate::otlp::{self, Index, Signal};
 use crate::route::Split;
 use crate::runtime::clock;
@@ -59,12 +60,13 @@ pub trait Exit {
     fn ship(&self, now: Instant, spans: u64, body: &[u8], late: bool) -> bool;
 }
 
-/// Spans on their way to another core's shard: a request of their own.
+/// Spans on their way to another core's shard: a request of their own, and what is known of them.
 #[derive(Debug, Default)]
 pub struct Parcel {
     /// Position of the sampler.
     sampler: usize,
     bytes: Vec<u8>,
+    notes: Notes,
 }
 
 /// What a sampler is made with.
@@ -115,6 +117,8 @@ struct State {
     shard: Shard,
     index: Index,
     split: Split,
+    /// On their way to the shards of other cores, by core.
+    parcels: Vec<Option<Parcel>>,
     /// What the shard holds.
     charge: Charge,
     timings: Timings,
@@ -178,6 +182,7 @@ impl Sampler {
             shard,
             index: Index::new(),
             split: Split::new(),
+            parcels: std::iter::repeat_with(|| None).take(mesh.cores()).collect(),
             charge,
             quiet: Quiet::new(QUIET),
             quiet_ignored: Quiet::new(QUIET),
@@ -277,7 +282,7 @@ impl Sampler {
 
     /// Sends the other shards their parts.
     fn send(&self, state: &mut State, message: &[u8]) -> Ticket<Parcel> {
-        let State { index, split, .. } = state;
+        let State { shard, index, split, parcels, .. } = state;
         let errand = self.mesh.errand();
         let owner = |id: &[u8; 16]| u16::try_from(self.home(id)).expect("fewer cores");
         let count = split.plan_by(message, index, self.mesh.cores(), owner).len();
@@ -286,23 +291,41 @@ impl Sampler {
             if to == self.mesh.core() {
                 continue;
             }
-            let mut parcel = self.mesh.reuse().unwrap_or_default();
+            let parcel = parcels[to].insert(self.mesh.reuse().unwrap_or_default());
             parcel.sampler = self.at;
+            parcel.notes.clear();
             parcel.bytes.clear();
             split.write(part, message, index, &mut parcel.bytes);
-            errand.send(to, parcel);
+        }
+        for (item, to) in split.owners().iter().enumerate() {
+            if let Some(parcel) = &mut parcels[usize::from(*to)] {
+                shard.hand_on(index, item, &mut parcel.notes);
+            }
+        }
+        for (to, parcel) in parcels.iter_mut().enumerate() {
+            parcel.take().into_iter().for_each(|parcel| errand.send(to, parcel));
         }
         errand
     }
 
-    /// Takes what another core has cut for this shard. It was checked and has room.
-    pub fn accept(&self, parcel: &Parcel) {
+    /// Takes what another core has checked and cut for this shard. It has room.
+    pub fn accept(&self, parcel: &mut Parcel) {
         let state = &mut *self.state.borrow_mut();
         let State { shard, index, .. } = state;
-        let scanned = otlp::scan(Signal::Traces, &parcel.bytes, index)
-            .and_then(|()| shard.check(&parcel.bytes, index));
+        let scanned = otlp::scan(Signal::Traces, &parcel.bytes, index);
         assert!(scanned.is_ok(), "cut from a request that was checked");
+        shard.trust(&parcel.bytes, index, &mut parcel.notes);
         self.push(state, &parcel.bytes, |_| true);
+    }
+
+    /// Takes what a sampler with other policies has cut for this shard. It has room.
+    fn accept_unknown(&self, body: &[u8]) {
+        let state = &mut *self.state.borrow_mut();
+        let State { shard, index, .. } = state;
+        let checked =
+            otlp::scan(Signal::Traces, body, index).and_then(|()| shard.check(body, index));
+        assert!(checked.is_ok(), "cut from a request that was checked");
+        self.push(state, body, |_| true);
     }
 
     /// Gives the own shard the spans that are `mine` of the request that was checked just now.

@@ -109,11 +109,43 @@ impl Notes {
         (self.facts.last_mut().expect("pushed just now"), &mut self.found)
     }
 
+    /// Appends what is known of span number `at`, whose field begins at `start`, to the notes of
+    /// spans that will lie elsewhere. They count from there, until [`Self::arrive`].
+    pub fn hand_on(&self, at: usize, start: u32, to: &mut Self) {
+        let mut facts = self.facts[at];
+        let (first, end) = facts.found;
+        let before = position(to.found.len());
+        let found = self.found[first as usize..end as usize].iter();
+        to.found.extend(found.map(|f| Found { value: moved(f.value, |at| at - start), ..*f }));
+        facts.found = (before, position(to.found.len()));
+        facts.trace_state = moved(facts.trace_state, |at| at - start);
+        to.facts.push(facts);
+    }
+
+    /// The spans of which these notes were handed on have fields that begin at `starts`.
+    pub fn arrive(&mut self, starts: impl Iterator<Item = u32>) {
+        for (facts, start) in self.facts.iter_mut().zip(starts) {
+            let (first, end) = facts.found;
+            for found in &mut self.found[first as usize..end as usize] {
+                found.value = moved(found.value, |at| at + start);
+            }
+            facts.trace_state = moved(facts.trace_state, |at| at + start);
+        }
+    }
+
     /// Forgets the last span.
     fn forget(&mut self) {
         if let Some(facts) = self.facts.pop() {
             self.found.truncate(facts.found.0 as usize);
         }
+    }
+}
+
+/// What is not there stays nowhere; nothing in a span begins where its field does.
+fn moved(extent: Extent, to: impl Fn(u32) -> u32) -> Extent {
+    match extent {
+        Extent { start: 0, .. } => extent,
+        Extent { start, end } => Extent { start: to(start), end: to(end) },
     }
 }
 
@@ -286,6 +318,36 @@ mod tests {
             assert_eq!((facts.start, facts.end), (7, 9), "padded: {padded}");
             let [of_k] = notes.found[..] else { panic!("{notes:?}") };
             assert_eq!((of_k.key, of_k.value.of(&span)), (key, &b"\x0a\x01v"[..]));
+        }
+    }
+
+    #[test]
+    fn notes_that_are_handed_on_are_those_of_the_spans_where_they_arrive() {
+        let mut wanted = Wanted::default();
+        wanted.position(b"k");
+        let with_state = [&span(false)[..], b"\x1a\x03a=b\x4a\x04\x0a\x02k2"].concat();
+        let spans = [span(false), with_state, vec![0x39, 1, 0, 0, 0, 0, 0, 0, 0], span(true)];
+        let field =
+            |span: &Vec<u8>| [&[0x12, u8::try_from(span.len()).unwrap()], &span[..]].concat();
+        // Notes of those at these positions, as they lie in a request, and where fields begin.
+        let lie = |first: usize, of: &[usize]| {
+            let (mut body, mut starts, mut notes) = (vec![0xff; first], vec![], Notes::default());
+            for at in of {
+                starts.push(u32::try_from(body.len()).unwrap());
+                body.extend(field(&spans[*at]));
+                let end = u32::try_from(body.len()).unwrap();
+                let content = content(&body, Extent { start: *starts.last().unwrap(), end });
+                read(&body, content, &wanted, &mut notes).unwrap();
+            }
+            (notes, starts)
+        };
+        let (all, starts) = lie(700, &[0, 1, 2, 3]);
+        for some in [&[0][..], &[1], &[2], &[1, 3], &[0, 2, 3], &[0, 1, 2, 3], &[]] {
+            let mut told = Notes::default();
+            some.iter().for_each(|at| all.hand_on(*at, starts[*at], &mut told));
+            let (want, there) = lie(5, some);
+            told.arrive(there.into_iter());
+            assert_eq!(told, want, "{some:?}");
         }
     }
 

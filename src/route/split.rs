@@ -238,6 +238,12 @@ impl Split {
         &self.parts
     }
 
+    /// Owner of each item of the last plan by trace ids.
+    #[must_use]
+    pub fn owners(&self) -> &[u16] {
+        &self.owners
+    }
+
     /// Appends a part of the last plan, `Part::bytes` bytes, to `out`. `body` and `index` are those
     /// of the plan.
     ///

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use super::{Parcel, Sampler};
+use super::Sampler;
 use crate::otlp::Index;
 use crate::route::Split;
 
@@ -48,9 +48,9 @@ impl Before {
         }
         let parts = split.plan_by(message, index, 2, |id| u16::from(known.contains(id)));
         let theirs = parts.iter().position(|part| part.endpoint == 1).expect("some are known");
-        let mut parcel = Parcel::default();
-        split.write(theirs, message, index, &mut parcel.bytes);
-        sampler.accept(&parcel);
+        let mut body = Vec::new();
+        split.write(theirs, message, index, &mut body);
+        sampler.accept_unknown(&body);
         known
     }
 }

@@ -49,6 +49,8 @@ mod tests {
     use std::task::{Context, Waker};
 
     use bytes::Bytes;
+    use opentelemetry_proto::tonic::common::v1::any_value::Value;
+    use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
     use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData};
     use prost::Message as _;
 
@@ -57,11 +59,14 @@ mod tests {
     use crate::runtime::gate::Gate;
     use crate::runtime::lease::{Lease, Limit, Purse};
     use crate::runtime::mesh;
+    use crate::sample::options::{Policy, Rule};
     use crate::sample::{Census, Options, Program, Setup, Shard};
     use crate::testing::random::{Random, trace_id};
     use crate::time::Instant;
 
     const CORES: usize = 5;
+    /// An attribute that is asked for.
+    const KEY: &str = "k";
 
     type Admitted = Pin<Box<dyn Future<Output = Result<u64, Refusal>>>>;
 
@@ -76,7 +81,10 @@ mod tests {
     impl Cores {
         /// With so many shards, each hashing with the seed that `seed` says.
         fn new(shards: usize, seed: impl Fn(u64) -> u64) -> Self {
-            let options = Options::default();
+            let (key, values) = (KEY.to_owned(), vec!["v".to_owned()]);
+            let rule = Rule::StringAttribute { key, values, regex: false, invert: false };
+            let policy = Policy { name: "p".to_owned(), rule };
+            let options = Options { policies: vec![policy], ..Options::default() };
             let (program, limiters) = Program::compile(&options).unwrap();
             let setup = Setup {
                 program: Arc::new(program),
@@ -149,17 +157,33 @@ mod tests {
         id.to_be_bytes()
     }
 
-    fn request(ids: &[[u8; 16]], random: &mut Random) -> Vec<u8> {
-        let span = |id: &[u8; 16]| Span {
+    fn span(id: &[u8; 16], random: &mut Random) -> Span {
+        let value = AnyValue {
+            value: Some(Value::StringValue((*random.pick(&["", "v", "vw"])).to_owned())),
+        };
+        let attribute = KeyValue { key: KEY.to_owned(), value: Some(value), ..Default::default() };
+        Span {
             // None is the same as zeros.
             trace_id: if *id == [0; 16] { Vec::new() } else { id.to_vec() },
             span_id: random.next_u64().to_be_bytes().to_vec(),
+            trace_state: random.pick(&["", "a=b", "a=b,c=d"]).to_string(),
+            attributes: vec![attribute; *random.pick(&[0, 1, 2])],
             ..Span::default()
-        };
-        let scope_spans =
-            vec![ScopeSpans { spans: ids.iter().map(span).collect(), ..Default::default() }];
-        TracesData { resource_spans: vec![ResourceSpans { scope_spans, ..Default::default() }] }
-            .encode_to_vec()
+        }
+    }
+
+    /// A scope for every few spans, some of them in a resource of their own.
+    fn request(ids: &[[u8; 16]], random: &mut Random) -> Vec<u8> {
+        let mut resource_spans = vec![ResourceSpans::default()];
+        for ids in ids.chunks(3) {
+            if random.chance(0.3) {
+                resource_spans.push(ResourceSpans::default());
+            }
+            let spans = ids.iter().map(|id| span(id, random)).collect();
+            let scopes = &mut resource_spans.last_mut().expect("one is there").scope_spans;
+            scopes.push(ScopeSpans { spans, ..Default::default() });
+        }
+        TracesData { resource_spans }.encode_to_vec()
     }
 
     /// Random requests to all cores: the cores, the ids that they were sent, and how many spans.
