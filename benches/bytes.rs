@@ -1,4 +1,5 @@
-//! What a span costs in the pure rooms: scan, ring look-up, planning, copying, conditions.
+//! What a span costs in the pure rooms: scan, ring look-up, planning, copying, finding
+//! traces, conditions.
 //!
 //! `cargo bench --bench bytes` measures; `cargo test` runs the same code with tiny parameters, so
 //! that it cannot rot. `... -- --once SHAPE` runs one round of scan and split per request, for
@@ -9,9 +10,12 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use hashbrown::HashTable;
 use tracemill::otlp::{Index, Signal, items, scan};
 use tracemill::route::{Generation, Ring, Split};
+use tracemill::sample::hash::Key;
 use tracemill::sample::ottl::{Condition, List, Scene};
+use tracemill::sample::slots::Slots;
 use tracemill::testing::random::trace_id;
 use tracemill::testing::workload::{FieldOrder, Options, Set, Size};
 
@@ -161,6 +165,38 @@ fn look_ups(effort: &Effort) {
     println!("making a ring of 32 endpoints: {:.0} us, checksum {checksum:016x}", ns / 1000.0);
 }
 
+/// Traces of a request, of which every fourth is new, among very many.
+fn traces(effort: &Effort) {
+    const OF_A_REQUEST: usize = 74;
+    let (key, known) = (Key::new(7), effort.ids * 32);
+    let hash = |n: u64| key.id(&trace_id(5, n));
+    let (mut slots, mut table) = (Slots::with_capacity(0), HashTable::new());
+    for n in 0..known {
+        let slot = u32::try_from(n).unwrap();
+        slots.insert(hash(n), slot);
+        table.insert_unique(hash(n), slot, |slot| hash(u64::from(*slot)));
+    }
+    let wanted: Vec<_> = (0..effort.ids)
+        .map(|n| hash(n.wrapping_mul(0x9e37_79b9) % known + if n % 4 == 0 { known } else { 0 }))
+        .collect();
+    let effort = Effort { rounds: 4, ..*effort };
+    let (one, _) = ns_per(&effort, effort.ids, || {
+        let request = |hashes: &[u64]| {
+            black_box(hashes.iter().fold(0, |sum, hash| sum ^ slots.touch(*hash)));
+            hashes.iter().filter_map(|hash| slots.find(*hash, |_| true)).map(u64::from).sum::<u64>()
+        };
+        wanted.chunks(OF_A_REQUEST).map(request).sum()
+    });
+    let (two, _) = ns_per(&effort, effort.ids, || {
+        let request = |hashes: &[u64]| {
+            let found = hashes.iter().filter_map(|hash| table.find(*hash, |_| true).copied());
+            found.map(u64::from).sum::<u64>()
+        };
+        wanted.chunks(OF_A_REQUEST).map(request).sum()
+    });
+    println!("finding a trace among {known}: {one:.1} ns, in a hashbrown table {two:.1} ns");
+}
+
 /// A span as an SDK writes it, encoded, with ten attributes.
 fn span() -> Vec<u8> {
     use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -249,5 +285,6 @@ fn main() {
     let effort = if args.iter().any(|arg| arg == "--bench") { REAL } else { TINY };
     requests(&effort);
     look_ups(&effort);
+    traces(&effort);
     conditions(&effort);
 }

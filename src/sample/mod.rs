@@ -22,6 +22,7 @@ pub mod policy;
 pub mod program;
 pub mod shard;
 pub mod simulation;
+pub mod slots;
 pub mod states;
 pub mod stats;
 pub mod survivors;

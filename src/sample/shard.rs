@@ -156,7 +156,8 @@ struct Ingest {
     notes: Notes,
     lines: Lines,
     fields: Vec<u8>,
-    /// Records that are read ahead.
+    /// Traces that are looked for ahead, and records that are read.
+    hashes: Vec<u64>,
     ahead: Vec<u32>,
     /// Number of the ResourceSpans, over all requests.
     batch: u32,
@@ -206,6 +207,7 @@ impl Shard {
                 notes: Notes::default(),
                 lines: Lines::new(key.clone()),
                 fields: Vec::new(),
+                hashes: Vec::new(),
                 ahead: Vec::new(),
                 batch: 0,
             },

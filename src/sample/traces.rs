@@ -4,9 +4,8 @@
 //! There may be many more traces that are decided than such that wait: what is known of the spans
 //! of a trace stands elsewhere ([`super::chains`]) and goes with them.
 
-use hashbrown::HashTable;
-
 use super::hash::Key;
+use super::slots::Slots;
 use super::stats::Outcome;
 use crate::time::Instant;
 
@@ -55,7 +54,7 @@ const _: () = assert!(size_of::<Trace>() == 48);
 pub struct Traces {
     chunks: Vec<Vec<Trace>>,
     free: Vec<u32>,
-    map: HashTable<u32>,
+    map: Slots,
     key: Key,
     oldest: u32,
     newest: u32,
@@ -65,7 +64,7 @@ impl Traces {
     /// `expected` traces need no growth.
     #[must_use]
     pub fn new(expected: usize, key: Key) -> Self {
-        let map = HashTable::with_capacity(expected);
+        let map = Slots::with_capacity(expected);
         Self { chunks: Vec::new(), free: Vec::new(), map, key, oldest: NONE, newest: NONE }
     }
 
@@ -84,21 +83,35 @@ impl Traces {
     /// Bytes allocated for records and map.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        (self.chunks.len() * CHUNK * size_of::<Trace>() + self.map.capacity() * 5) as u64
+        (self.chunks.len() * CHUNK * size_of::<Trace>() + self.map.bytes()) as u64
     }
 
     /// The record of a trace.
     #[must_use]
     #[inline]
     pub fn find(&self, id: &[u8; 16]) -> Option<u32> {
-        self.map.find(self.key.id(id), |slot| self.get(*slot).id == *id).copied()
+        self.map.find(self.hash(id), |slot| self.get(slot).id == *id)
+    }
+
+    /// What [`Self::touch`] and [`Self::guess`] find a trace by.
+    #[must_use]
+    #[inline]
+    pub fn hash(&self, id: &[u8; 16]) -> u64 {
+        self.key.id(id)
+    }
+
+    /// Something of what is looked at to find a trace.
+    #[must_use]
+    #[inline]
+    pub fn touch(&self, hash: u64) -> u64 {
+        self.map.touch(hash)
     }
 
     /// The record that a trace most likely has, without a look at it.
     #[must_use]
     #[inline]
-    pub fn guess(&self, id: &[u8; 16]) -> Option<u32> {
-        self.map.find(self.key.id(id), |_| true).copied()
+    pub fn guess(&self, hash: u64) -> Option<u32> {
+        self.map.find(hash, |_| true)
     }
 
     /// A record.
@@ -126,10 +139,7 @@ impl Traces {
         let state = State::Undecided { chain };
         let trace = Trace { id, arrived_at: now, state, older, newer: NONE };
         let slot = self.put(trace);
-        let (chunks, key) = (&self.chunks, &self.key);
-        let hash_of =
-            |slot: &u32| key.id(&chunks[*slot as usize / CHUNK][*slot as usize % CHUNK].id);
-        self.map.insert_unique(key.id(&id), slot, hash_of);
+        self.map.insert(self.hash(&id), slot);
         self.newest = slot;
         match older {
             NONE => self.oldest = slot,
@@ -172,11 +182,8 @@ impl Traces {
     /// Takes the trace out of the map and the line, and gives its record to the next.
     pub fn leave(&mut self, slot: u32) {
         let Trace { id, older, newer, .. } = *self.get(slot);
-        let entry = self.map.find_entry(self.key.id(&id), |other| *other == slot);
-        debug_assert!(entry.is_ok(), "it is there once");
-        if let Ok(entry) = entry {
-            entry.remove();
-        }
+        let was_there = self.map.remove(self.hash(&id), slot);
+        debug_assert!(was_there, "it is there once");
         match older {
             NONE => self.oldest = newer,
             older => self.get_mut(older).newer = newer,
