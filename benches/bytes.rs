@@ -176,18 +176,19 @@ fn traces(effort: &Effort) {
         slots.insert(hash(n), slot);
         table.insert_unique(hash(n), slot, |slot| hash(u64::from(*slot)));
     }
-    let wanted: Vec<_> = (0..effort.ids)
+    // All of them, so that none is near.
+    let wanted: Vec<_> = (0..known)
         .map(|n| hash(n.wrapping_mul(0x9e37_79b9) % known + if n % 4 == 0 { known } else { 0 }))
         .collect();
-    let effort = Effort { rounds: 4, ..*effort };
-    let (one, _) = ns_per(&effort, effort.ids, || {
+    let effort = Effort { rounds: 1, repeats: effort.repeats.min(8), ..*effort };
+    let (one, _) = ns_per(&effort, known, || {
         let request = |hashes: &[u64]| {
             black_box(hashes.iter().fold(0, |sum, hash| sum ^ slots.touch(*hash)));
             hashes.iter().filter_map(|hash| slots.find(*hash, |_| true)).map(u64::from).sum::<u64>()
         };
         wanted.chunks(OF_A_REQUEST).map(request).sum()
     });
-    let (two, _) = ns_per(&effort, effort.ids, || {
+    let (two, _) = ns_per(&effort, known, || {
         let request = |hashes: &[u64]| {
             let found = hashes.iter().filter_map(|hash| table.find(*hash, |_| true).copied());
             found.map(u64::from).sum::<u64>()
