@@ -151,20 +151,16 @@ impl Ring {
     #[inline]
     #[must_use]
     pub fn owner(&self, trace_id: &[u8; 16]) -> Option<u16> {
-        let mut crc = self.crc.clone();
-        crc.update(trace_id);
-        self.owner_of_hash(crc.finalize())
+        self.owner_of_key(trace_id)
     }
 
     /// Owner of any other key: `service.name`, a resource, ...
+    #[inline]
     #[must_use]
     pub fn owner_of_key(&self, key: &[u8]) -> Option<u16> {
-        self.owner_of_hash(crc32fast::hash(key))
-    }
-
-    #[inline]
-    fn owner_of_hash(&self, hash: u32) -> Option<u16> {
-        self.arcs.owner(self.generation.position(hash))
+        let mut crc = self.crc.clone();
+        crc.update(key);
+        self.arcs.owner(self.generation.position(crc.finalize()))
     }
 
     /// Share of all positions that an endpoint owns, 0.0 to 1.0.
