@@ -41,7 +41,8 @@
 //! - [`sampler`]: ROLE. The tail sampler of a pipeline on one core, likewise.
 //! - [`runtime`]: what a core is: executor, pinning, clock, mailbox, mesh, leases, timers,
 //!   drain.
-//! - [`telemetry`], [`time`]: leaves. Metric names, pages and log lines; time as a value.
+//! - [`telemetry`], [`time`], `memory`: leaves. Metric names, pages and log lines; time as a value;
+//!   memory that will be needed.
 //! - [`demo`]: ROLE. Traffic, router, two samplers and store in one process, with a proof.
 //! - [`policy_test`], [`replay`]: ROLES. Policies in simulated time: on traces that a file
 //!   names, and on traffic that was recorded.
@@ -69,6 +70,7 @@ pub mod config;
 pub mod control;
 pub mod demo;
 pub(crate) mod http2;
+pub(crate) mod memory;
 pub mod net;
 pub mod otlp;
 pub mod policy_test;

@@ -103,12 +103,13 @@ const ROOMS: &[(&str, Kind, &[&str])] = &[
     ("net", Rim, &["runtime", "time"]),
     ("runtime", Rim, &["time"]),
     // pure rooms
-    ("sample", Pure, &["otlp", "telemetry", "time"]),
+    ("sample", Pure, &["memory", "otlp", "telemetry", "time"]),
     ("route", Pure, &["otlp"]),
     ("otlp", Pure, &[]),
     ("http2", Pure, &[]),
     // leaves
     ("telemetry", Rim, &["time"]),
+    ("memory", Rim, &[]),
     ("time", Pure, &[]),
 ];
 
@@ -152,8 +153,8 @@ const PURE_FILES: &[&str] = &[
 
 /// Files that a pure file may name although they are not pure themselves: a lease counts in an
 /// atomic that all cores share, yet it asks nobody and waits for nothing; the names of metrics are
-/// constants that stand beside the page that shows them.
-const PLAIN_FILES: &[&str] = &["runtime/lease.rs", "telemetry/names.rs"];
+/// constants that stand beside the page that shows them; a hint to the CPU changes nothing.
+const PLAIN_FILES: &[&str] = &["runtime/lease.rs", "telemetry/names.rs", "memory.rs"];
 
 /// Crates that only some rooms or files know, so that they can be replaced behind them.
 const CRATES: &[(&str, &[&str])] = &[
@@ -187,7 +188,7 @@ const CRATES: &[(&str, &[&str])] = &[
 ];
 
 /// The only readers of the operating system's clocks.
-const CLOCKS: &[&str] = &["src/runtime/clock.rs", "bench/src/clock.rs", "benches/bytes.rs"];
+const CLOCKS: &[&str] = &["src/runtime/clock.rs", "bench/src/clock.rs", "benches/bytes.rs", "benches/shard.rs"];
 const CLOCK_READS: &[&str] = &["Instant::now", "SystemTime::now", "now_utc", "clock_gettime"];
 
 /// What a pure file says nothing of.

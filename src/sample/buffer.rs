@@ -12,6 +12,8 @@
 
 use std::collections::VecDeque;
 
+use crate::memory;
+
 /// Most bytes of a block, but for one that holds a single larger span.
 pub const BLOCK_BYTES_MAX: usize = 64 << 10;
 /// Most spans of a block.
@@ -26,6 +28,9 @@ const BLOCK_BITS: u32 = 6;
 /// long as it is needed again before the next one: fresh memory costs a page fault for every nine
 /// spans.
 const SPARE_MIN: usize = 4;
+/// How far behind the last span memory is asked for: a few spans, so that it has answered when they
+/// come.
+const AHEAD_BYTES: usize = 1 << 10;
 /// Most segments that are emptied before what they were is used again.
 const SPARSE_MAX: usize = 16;
 /// The owner of a span that is gone.
@@ -184,6 +189,9 @@ impl Buffer {
         let offset = u16::try_from(offset).expect("below the bytes of a block");
         segment.spans.push(Entry { before, owner, offset });
         segment.payload.extend_from_slice(field);
+        // Where the next spans go, no cache knows what lay there.
+        let next = segment.payload.spare_capacity_mut().get(AHEAD_BYTES..AHEAD_BYTES + field.len());
+        next.into_iter().for_each(memory::fetch);
         segment.due = segment.due.max(due);
         self.spans += 1;
         (Address::new(slot, block, ordinal), new_run)
