@@ -282,15 +282,24 @@ impl Router {
         }
     }
 
-    /// Whether a request may be split where its pieces lie: it goes only to balancers that look for
-    /// trace ids.
+    /// Whether a request may be read where its pieces lie: nothing is changed in it, and it goes
+    /// only to samplers and to balancers that look for trace ids.
     fn takes_pieces(&self, way: usize, signal: Signal) -> bool {
         let state = self.state.borrow();
-        let [exits] = &state.ways[way].exits[signal as usize][..] else { return false };
-        let changes = !exits.edits.is_empty();
-        let others = exits.debugs.len() + exits.files.len();
-        let mut outlets = exits.outlets.iter().map(|at| &state.outlets[*at]);
-        !changes && others == 0 && outlets.all(|outlet| outlet.takes_pieces(signal))
+        let way = &state.ways[way];
+        let exports = match &way.exits[signal as usize][..] {
+            [] => true,
+            [exits] => {
+                let others = exits.debugs.len() + exits.files.len();
+                let mut outlets = exits.outlets.iter().map(|at| &state.outlets[*at]);
+                exits.edits.is_empty()
+                    && others == 0
+                    && outlets.all(|outlet| outlet.takes_pieces(signal))
+            }
+            _ => false,
+        };
+        let samples = || way.samplers.iter().all(|(_, edits)| edits.is_empty());
+        exports && (signal != Signal::Traces || samples())
     }
 
     /// Scan, split, reserve, copy. `late`: the request has waited for room long enough.
@@ -563,9 +572,7 @@ impl Way {
 
 /// Finds what a request holds, where it lies if that can be done.
 fn scan(signal: Signal, message: &mut Message, index: &mut Index) -> Result<(), otlp::Error> {
-    if let Some(pieces) = message.pieces()
-        && otlp::scan_pieces(message.region(), pieces, index)
-    {
+    if otlp::scan_pieces(message.region(), message.pieces(), index) {
         return Ok(());
     }
     otlp::scan(signal, message.whole(), index)
@@ -621,7 +628,7 @@ impl Service for Inlet {
     async fn call(&self, mut call: Call) -> Result<Bytes, Status> {
         let signal = Signal::ALL[call.method];
         let (exports, samples) = self.router.ways(self.way, signal);
-        if samples || !self.router.takes_pieces(self.way, signal) {
+        if !self.router.takes_pieces(self.way, signal) {
             call.message.whole();
         }
         if samples {

@@ -15,11 +15,10 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::otlp::span::Notes;
 use crate::otlp::{self, Index, Signal};
 use crate::route::Split;
+use crate::rpc::message::Message;
 use crate::runtime::clock;
 use crate::runtime::executor::{self, Bell};
 use crate::runtime::gate::Gate;
@@ -225,7 +224,7 @@ impl Sampler {
     /// Nothing of it was taken.
     pub async fn admit(
         &self,
-        message: &Bytes,
+        message: &mut Message,
         timeout: Option<Duration>,
     ) -> Result<(u64, Option<Ticket<Parcel>>), Refusal> {
         let start = clock::now();
@@ -255,13 +254,13 @@ impl Sampler {
 
     /// Checks the request and gives every shard its part, if there is room: all at once, so that a
     /// client that leaves meanwhile cannot leave half of a request behind.
-    fn take(&self, message: &Bytes, late: bool) -> Result<Taken, Refusal> {
+    fn take(&self, message: &mut Message, late: bool) -> Result<Taken, Refusal> {
         let state = &mut *self.state.borrow_mut();
         let State { shard, index, .. } = state;
-        otlp::scan(Signal::Traces, message, index).map_err(Refusal::Unreadable)?;
-        shard.check(message, index).map_err(Refusal::Unreadable)?;
         let mine = |id: &[u8; 16]| self.home(id) == self.mesh.core();
-        if !shard.has_room(message, index, |id| mine(id) && !self.before.knows(id)) {
+        check(shard, message, index).map_err(Refusal::Unreadable)?;
+        let body = message.region();
+        if !shard.has_room(body, index, |id| mine(id) && !self.before.knows(id)) {
             return Ok(Taken::NoRoom(Refusal::Traces));
         }
         let needed = message.len() as u64 + ROOM_BYTES;
@@ -275,9 +274,9 @@ impl Sampler {
         if !self.mesh.has_credit() {
             return Ok(Taken::NoCredit);
         }
-        self.push(state, message, mine);
+        self.push(state, body, mine);
         let is_alone = self.mesh.cores() == 1;
-        Ok(Taken::Yes((!is_alone).then(|| self.send(state, message))))
+        Ok(Taken::Yes((!is_alone).then(|| self.send(state, body))))
     }
 
     /// Sends the other shards their parts.
@@ -299,7 +298,7 @@ impl Sampler {
         }
         for (item, to) in split.owners().iter().enumerate() {
             if let Some(parcel) = &mut parcels[usize::from(*to)] {
-                shard.hand_on(index, item, &mut parcel.notes);
+                shard.hand_on(item, &mut parcel.notes);
             }
         }
         for (to, parcel) in parcels.iter_mut().enumerate() {
@@ -534,6 +533,17 @@ impl Sampler {
         let state = self.state.borrow();
         SamplerSnapshot::of(&state.shard, &state.timings, clock::now())
     }
+}
+
+/// Checks a request where it lies, if that can be done and nothing is wrong.
+fn check(shard: &mut Shard, message: &mut Message, index: &mut Index) -> Result<(), otlp::Error> {
+    if otlp::scan_pieces(message.region(), message.pieces(), index)
+        && shard.check(message.region(), index).is_ok()
+    {
+        return Ok(());
+    }
+    otlp::scan(Signal::Traces, message.whole(), index)?;
+    shard.check(message.region(), index)
 }
 
 impl State {

@@ -14,7 +14,6 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
 use serde_json::Value;
 use tracemill::otlp::span::{self, Notes, Wanted};
-use tracemill::otlp::wire::Extent;
 use tracemill::sample::ottl::{Condition, EvalError, List, Noted, Scene};
 use tracemill::sample::pattern::Pattern;
 
@@ -70,9 +69,11 @@ impl Probe {
     fn outcomes_noted(&self, text: &str, list: List) -> Vec<Result<bool, EvalError>> {
         let (mut wanted, mut notes) = (Wanted::default(), Notes::default());
         let condition = Condition::compile_with(text, list, Some(&mut wanted)).unwrap();
-        let whole = Extent { start: 0, end: u32::try_from(self.span.len()).unwrap() };
-        span::read(&self.span, whole, &wanted, &mut notes).unwrap();
-        let noted = Noted { body: &self.span, facts: &notes.facts[0], found: &notes.found };
+        let mut field = vec![0x12];
+        prost::encoding::encode_varint(self.span.len() as u64, &mut field);
+        field.extend(&self.span);
+        span::read(&field, &wanted, &mut notes).unwrap();
+        let noted = Noted { field: &field, facts: &notes.facts[0], found: &notes.found };
         self.outcomes_with(&condition, list, Some(noted))
     }
 }

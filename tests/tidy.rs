@@ -92,7 +92,7 @@ const ROOMS: &[(&str, Kind, &[&str])] = &[
             "time",
         ],
     ),
-    ("sampler", Rim, &["runtime", "sample", "route", "otlp", "telemetry", "time"]),
+    ("sampler", Rim, &["rpc", "runtime", "sample", "route", "otlp", "telemetry", "time"]),
     // beside the building: workloads for tests, benches and the demo
     // Servers and sockets for the fuzz targets of whole connections.
     ("testing", Rim, &["rpc", "net", "runtime", "sample", "route", "otlp", "time"]),
@@ -188,7 +188,8 @@ const CRATES: &[(&str, &[&str])] = &[
 ];
 
 /// The only readers of the operating system's clocks.
-const CLOCKS: &[&str] = &["src/runtime/clock.rs", "bench/src/clock.rs", "benches/bytes.rs", "benches/shard.rs"];
+const CLOCKS: &[&str] =
+    &["src/runtime/clock.rs", "bench/src/clock.rs", "benches/bytes.rs", "benches/shard.rs"];
 const CLOCK_READS: &[&str] = &["Instant::now", "SystemTime::now", "now_utc", "clock_gettime"];
 
 /// What a pure file says nothing of.

@@ -15,13 +15,14 @@ use super::wire::{Extent, LEN};
 use super::{Index, Signal};
 
 /// Reads the envelopes of the spans that `pieces` of `body` are when they are put together. False
-/// if they have to be: the index is empty then.
+/// if they have to be, or if there are none: the index is empty then.
 ///
 /// Extents in the index are to be read by [`Index::bytes`] and [`Index::trace_id`].
 pub fn scan_pieces(body: &[u8], pieces: &[Range<u32>], index: &mut Index) -> bool {
     index.clear();
     index.signal = Some(Signal::Traces);
-    let is_read = Walk::new(body, pieces).and_then(|walk| walk.request(index)).is_some();
+    let is_read = !pieces.is_empty()
+        && Walk::new(body, pieces).and_then(|walk| walk.request(index)).is_some();
     if !is_read {
         index.clear();
     }
@@ -255,20 +256,7 @@ mod tests {
     use super::super::scan;
     use super::super::wire::push_varint;
     use super::*;
-
-    /// `message` in pieces of these lengths and the rest, with other bytes around each.
-    fn scattered(message: &[u8], cuts: &[usize]) -> (Vec<u8>, Vec<Range<u32>>) {
-        let (mut body, mut pieces, mut rest) = (vec![0xff; 9], Vec::new(), message);
-        for cut in cuts.iter().copied().chain([usize::MAX]) {
-            let (piece, after) = rest.split_at(cut.min(rest.len()));
-            let start = position(body.len());
-            body.extend_from_slice(piece);
-            pieces.push(start..position(body.len()));
-            body.extend_from_slice(&[0xff; 9]);
-            rest = after;
-        }
-        (body, pieces)
-    }
+    use crate::testing::scatter::scatter;
 
     fn field(number: u32, content: &[u8]) -> Vec<u8> {
         let mut field = vec![tag(number)];
@@ -324,7 +312,7 @@ mod tests {
         assert_eq!(want.len(), 2 + 2 + 3);
         for first in 0..message.len() {
             for second in 0..message.len() - first {
-                let (body, pieces) = scattered(&message, &[first, second]);
+                let (body, pieces) = scatter(&message, &[first, second]);
                 assert!(scan_pieces(&body, &pieces, &mut index), "cut at {first} and {second}");
                 assert_eq!(said(&body, &index), want, "cut at {first} and {second}");
             }
@@ -346,11 +334,11 @@ mod tests {
             ("cut off", good[..good.len() - 1].to_vec()),
             ("a length of six bytes", vec![RESOURCES_TAG, 0x80, 0x80, 0x80, 0x80, 0x80, 0]),
         ] {
-            let (body, pieces) = scattered(&message, &[1]);
+            let (body, pieces) = scatter(&message, &[1]);
             assert!(!scan_pieces(&body, &pieces, &mut index), "{what}");
             assert_eq!((index.count(), index.resources().len()), (0, 0), "{what}");
         }
-        assert!(scan_pieces(&[], &[], &mut index));
+        assert!(!scan_pieces(&message(), &[], &mut index), "it is in one piece");
         assert_eq!(index.count(), 0);
     }
 }

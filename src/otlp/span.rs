@@ -77,13 +77,16 @@ pub struct Facts {
     pub status: u8,
     /// The parent's id is empty or zero.
     pub is_root: bool,
+    /// Bytes of the field before what it holds: tag and length.
+    pub head: u8,
     /// `trace_state`.
     pub trace_state: Extent,
     /// Positions of its attributes in [`Notes::found`].
     pub found: (u32, u32),
 }
 
-/// What the walks over a request's spans noted.
+/// What the walks over a request's spans noted. Extents count from where the field of the span
+/// begins, so that they are true wherever it is copied to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notes {
     /// Of each span. They are written where they stay: to build one and move it there takes a fifth
@@ -102,35 +105,27 @@ impl Notes {
 
     /// Begins those of one more span: its facts, and where its attributes go.
     #[inline]
-    fn begin(&mut self) -> (&mut Facts, &mut Vec<Found>) {
+    fn begin(&mut self, span: Extent) -> (&mut Facts, &mut Vec<Found>) {
         let first = position(self.found.len());
-        let facts = Facts { is_root: true, found: (first, first), ..Facts::default() };
+        let head = u8::try_from(span.start).expect("two varints");
+        let facts = Facts { head, is_root: true, found: (first, first), ..Facts::default() };
         self.facts.push(facts);
         (self.facts.last_mut().expect("pushed just now"), &mut self.found)
     }
 
-    /// Appends what is known of span number `at`, whose field begins at `start`, to the notes of
-    /// spans that will lie elsewhere. They count from there, until [`Self::arrive`].
-    pub fn hand_on(&self, at: usize, start: u32, to: &mut Self) {
-        let mut facts = self.facts[at];
-        let (first, end) = facts.found;
-        let before = position(to.found.len());
-        let found = self.found[first as usize..end as usize].iter();
-        to.found.extend(found.map(|f| Found { value: moved(f.value, |at| at - start), ..*f }));
-        facts.found = (before, position(to.found.len()));
-        facts.trace_state = moved(facts.trace_state, |at| at - start);
-        to.facts.push(facts);
+    /// Appends what is known of span number `at` to the notes of another request that has it, too.
+    pub fn hand_on(&self, at: usize, to: &mut Self) {
+        let facts = self.facts[at];
+        let first = position(to.found.len());
+        to.found.extend_from_slice(self.found_of(&facts));
+        to.facts.push(Facts { found: (first, position(to.found.len())), ..facts });
     }
 
-    /// The spans of which these notes were handed on have fields that begin at `starts`.
-    pub fn arrive(&mut self, starts: impl Iterator<Item = u32>) {
-        for (facts, start) in self.facts.iter_mut().zip(starts) {
-            let (first, end) = facts.found;
-            for found in &mut self.found[first as usize..end as usize] {
-                found.value = moved(found.value, |at| at + start);
-            }
-            facts.trace_state = moved(facts.trace_state, |at| at + start);
-        }
+    /// The attributes of the span of which `facts` are.
+    #[must_use]
+    #[inline]
+    pub fn found_of(&self, facts: &Facts) -> &[Found] {
+        &self.found[facts.found.0 as usize..facts.found.1 as usize]
     }
 
     /// Forgets the last span.
@@ -141,31 +136,28 @@ impl Notes {
     }
 }
 
-/// What is not there stays nowhere; nothing in a span begins where its field does.
-fn moved(extent: Extent, to: impl Fn(u32) -> u32) -> Extent {
-    match extent {
-        Extent { start: 0, .. } => extent,
-        Extent { start, end } => Extent { start: to(start), end: to(end) },
-    }
-}
-
-/// Walks the span at `span` (the content of the field), checks it, and notes the wanted.
+/// Walks the span that `field` is, checks it, and notes the wanted.
 ///
 /// # Errors
-/// The first thing that is wrong; the notes are then of no use.
+/// The first thing that is wrong, which counts from where the field begins; the notes are then of
+/// no use.
+///
+/// # Panics
+/// If [`super::scan()`] did not find the field.
 #[inline]
-pub fn read(body: &[u8], span: Extent, wanted: &Wanted, notes: &mut Notes) -> Result<(), Error> {
-    if quick::read(body, span, wanted, notes).is_some() {
+pub fn read(field: &[u8], wanted: &Wanted, notes: &mut Notes) -> Result<(), Error> {
+    let span = content(field, Extent { start: 0, end: position(field.len()) });
+    if quick::read(field, span, wanted, notes).is_some() {
         return Ok(());
     }
     notes.forget();
-    careful(body, span, wanted, notes)
+    careful(field, span, wanted, notes)
 }
 
 /// The walk over any span.
 #[cold]
 fn careful(body: &[u8], span: Extent, wanted: &Wanted, notes: &mut Notes) -> Result<(), Error> {
-    let (facts, found) = notes.begin();
+    let (facts, found) = notes.begin(span);
     let first = found.len();
     let mut reader = Reader::new(body, span);
     while !reader.at_end() {
@@ -306,48 +298,48 @@ mod tests {
         out
     }
 
+    /// A span as it stands in a request, and what is noted of it.
+    fn noted(span: &[u8], wanted: &Wanted) -> (Vec<u8>, Notes) {
+        let field = [&[0x12, u8::try_from(span.len()).unwrap()], span].concat();
+        let mut notes = Notes::default();
+        read(&field, wanted, &mut notes).unwrap();
+        assert_eq!(field[notes.facts[0].head.into()..], *span);
+        (field, notes)
+    }
+
     #[test]
     fn a_padded_tag_is_noted_like_any_other() {
         let mut wanted = Wanted::default();
         let key = wanted.position(b"k");
         for padded in [false, true] {
-            let (span, mut notes) = (span(padded), Notes::default());
-            let whole = Extent { start: 0, end: u32::try_from(span.len()).unwrap() };
-            read(&span, whole, &wanted, &mut notes).unwrap();
+            let (field, notes) = noted(&span(padded), &wanted);
             let facts = notes.facts[0];
             assert_eq!((facts.start, facts.end), (7, 9), "padded: {padded}");
             let [of_k] = notes.found[..] else { panic!("{notes:?}") };
-            assert_eq!((of_k.key, of_k.value.of(&span)), (key, &b"\x0a\x01v"[..]));
+            assert_eq!((of_k.key, of_k.value.of(&field)), (key, &b"\x0a\x01v"[..]));
         }
     }
 
     #[test]
-    fn notes_that_are_handed_on_are_those_of_the_spans_where_they_arrive() {
+    fn notes_that_are_handed_on_are_those_of_the_spans() {
         let mut wanted = Wanted::default();
         wanted.position(b"k");
         let with_state = [&span(false)[..], b"\x1a\x03a=b\x4a\x04\x0a\x02k2"].concat();
         let spans = [span(false), with_state, vec![0x39, 1, 0, 0, 0, 0, 0, 0, 0], span(true)];
-        let field =
-            |span: &Vec<u8>| [&[0x12, u8::try_from(span.len()).unwrap()], &span[..]].concat();
-        // Notes of those at these positions, as they lie in a request, and where fields begin.
-        let lie = |first: usize, of: &[usize]| {
-            let (mut body, mut starts, mut notes) = (vec![0xff; first], vec![], Notes::default());
-            for at in of {
-                starts.push(u32::try_from(body.len()).unwrap());
-                body.extend(field(&spans[*at]));
-                let end = u32::try_from(body.len()).unwrap();
-                let content = content(&body, Extent { start: *starts.last().unwrap(), end });
-                read(&body, content, &wanted, &mut notes).unwrap();
+        let notes_of = |some: &[usize]| {
+            let mut notes = Notes::default();
+            for at in some {
+                let span = &spans[*at];
+                let field = [&[0x12, u8::try_from(span.len()).unwrap()], &span[..]].concat();
+                read(&field, &wanted, &mut notes).unwrap();
             }
-            (notes, starts)
+            notes
         };
-        let (all, starts) = lie(700, &[0, 1, 2, 3]);
+        let all = notes_of(&[0, 1, 2, 3]);
         for some in [&[0][..], &[1], &[2], &[1, 3], &[0, 2, 3], &[0, 1, 2, 3], &[]] {
             let mut told = Notes::default();
-            some.iter().for_each(|at| all.hand_on(*at, starts[*at], &mut told));
-            let (want, there) = lie(5, some);
-            told.arrive(there.into_iter());
-            assert_eq!(told, want, "{some:?}");
+            some.iter().for_each(|at| all.hand_on(*at, &mut told));
+            assert_eq!(told, notes_of(some), "{some:?}");
         }
     }
 
@@ -361,12 +353,9 @@ mod tests {
             (b"\x0a\x01k\x12\x00\x12\x03\x0a\x01v", b"\x0a\x01v"),
         ];
         for (entry, want) in cases {
-            let length = u8::try_from(entry.len()).unwrap();
-            let span = [&[0x4a, length], entry].concat();
-            let whole = Extent { start: 0, end: u32::try_from(span.len()).unwrap() };
-            let mut notes = Notes::default();
-            read(&span, whole, &wanted, &mut notes).unwrap();
-            assert_eq!(notes.found[0].value.of(&span), want, "{entry:x?}");
+            let span = [&[0x4a, u8::try_from(entry.len()).unwrap()], entry].concat();
+            let (field, notes) = noted(&span, &wanted);
+            assert_eq!(notes.found[0].value.of(&field), want, "{entry:x?}");
         }
     }
 
@@ -379,9 +368,7 @@ mod tests {
             (b"\x7a\x06\x18\x82\x80\x80\x80\x10", 2),
         ];
         for (span, want) in cases {
-            let whole = Extent { start: 0, end: u32::try_from(span.len()).unwrap() };
-            let mut notes = Notes::default();
-            read(span, whole, &Wanted::default(), &mut notes).unwrap();
+            let (_, notes) = noted(span, &Wanted::default());
             assert_eq!(notes.facts[0].status, want, "{span:x?}");
         }
     }

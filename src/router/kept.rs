@@ -39,8 +39,8 @@ impl Router {
         let (mut items, mut errands) = (0, Vec::new());
         for at in 0.. {
             let Some((sampler, edits)) = self.sampler(way, at) else { break };
-            let edited = self.edited_by(&edits, way, Signal::Traces, edited::again(call))?;
-            match sampler.admit(edited.message.region(), call.timeout).await {
+            let mut edited = self.edited_by(&edits, way, Signal::Traces, edited::again(call))?;
+            match sampler.admit(&mut edited.message, call.timeout).await {
                 Ok((spans, errand)) => {
                     items = spans;
                     errands.extend(errand);

@@ -64,10 +64,10 @@ impl Message {
         &self.region
     }
 
-    /// Where in [`Self::region`] it lies, if that is not all of it.
+    /// Where in [`Self::region`] it lies; no pieces if that is all of it.
     #[must_use]
-    pub fn pieces(&self) -> Option<&[Range<u32>]> {
-        (!self.pieces.is_empty()).then_some(&self.pieces)
+    pub fn pieces(&self) -> &[Range<u32>] {
+        &self.pieces
     }
 
     /// The message in one piece, which it is from now on.
@@ -104,9 +104,9 @@ mod tests {
         ] {
             let mut message = Message::scattered(body.clone(), pieces[..count].to_vec());
             assert_eq!((message.len(), &message.region()[..]), (whole.len(), region));
-            assert_eq!(message.pieces().is_some(), region != whole);
+            assert_eq!(!message.pieces().is_empty(), region != whole);
             assert_eq!(message.whole(), whole);
-            assert_eq!((message.len(), message.pieces()), (whole.len(), None));
+            assert_eq!((message.len(), message.pieces()), (whole.len(), &[][..]));
         }
     }
 }

@@ -90,8 +90,8 @@ struct Conditions {
 /// A span in its surroundings.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
-    /// The request that `facts` and `found` point into.
-    pub body: &'a [u8],
+    /// Its field, that `facts` and `found` point into.
+    pub field: &'a [u8],
     /// What was noted on the walk.
     pub facts: &'a Facts,
     /// The attributes that were found in the span.
@@ -100,8 +100,14 @@ pub struct Subject<'a> {
     pub resource: &'a [u8],
     /// Content of its InstrumentationScope.
     pub scope: &'a [u8],
+}
+
+impl<'a> Subject<'a> {
     /// Content of the span.
-    pub span: &'a [u8],
+    #[must_use]
+    pub fn span(&self) -> &'a [u8] {
+        &self.field[self.facts.head.into()..]
+    }
 }
 
 impl Program {
@@ -143,7 +149,7 @@ impl Program {
     ) {
         for found in subject.found {
             let tests = &self.keys[found.key as usize];
-            let value = Value::read(found.value.of(subject.body));
+            let value = Value::read(found.value.of(subject.field));
             // Of a span, what reads as empty is not even asked (tailsampling 2.4).
             if let Value::Str(text) = value
                 && !text.is_empty()
@@ -161,7 +167,7 @@ impl Program {
             bit.set(holds);
         }
         for (bit, state) in &self.states {
-            if !bit.is_in(holds) && state.matches(subject.facts.trace_state.of(subject.body)) {
+            if !bit.is_in(holds) && state.matches(subject.facts.trace_state.of(subject.field)) {
                 bit.set(holds);
             }
         }
@@ -231,15 +237,15 @@ impl Conditions {
         let mut scene = Scene {
             resource: subject.resource,
             scope: subject.scope,
-            span: subject.span,
+            span: subject.span(),
             event: None,
             now_unix_nanos: unix_nanos,
-            noted: Some(Noted { body: subject.body, facts: subject.facts, found: subject.found }),
+            noted: Some(Noted { field: subject.field, facts: subject.facts, found: subject.found }),
         };
         if self.any((&self.span, 0), &scene, holds, ignored) || self.event.is_empty() {
             return;
         }
-        for event in crate::otlp::value::messages(subject.span, EVENTS) {
+        for event in crate::otlp::value::messages(subject.span(), EVENTS) {
             scene.event = Some(event);
             if self.any((&self.event, self.span.len()), &scene, holds, ignored) {
                 return;

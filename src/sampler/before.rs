@@ -40,7 +40,7 @@ impl Before {
         mine: impl Fn(&[u8; 16]) -> bool,
     ) -> HashSet<[u8; 16]> {
         let Some(sampler) = &*self.0.borrow() else { return HashSet::new() };
-        let ids = index.items().iter().filter_map(|item| item.trace_id(message));
+        let ids = index.items().iter().filter_map(|item| index.trace_id(item, message));
         let known: HashSet<[u8; 16]> =
             ids.filter(|id| mine(id) && sampler.knows(id)).copied().collect();
         if known.is_empty() {

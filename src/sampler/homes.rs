@@ -48,7 +48,6 @@ mod tests {
     use std::sync::Arc;
     use std::task::{Context, Waker};
 
-    use bytes::Bytes;
     use opentelemetry_proto::tonic::common::v1::any_value::Value;
     use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
     use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData};
@@ -56,12 +55,14 @@ mod tests {
 
     use super::super::{Parts, Refusal};
     use super::*;
+    use crate::rpc::message::Message;
     use crate::runtime::gate::Gate;
     use crate::runtime::lease::{Lease, Limit, Purse};
     use crate::runtime::mesh;
     use crate::sample::options::{Policy, Rule};
     use crate::sample::{Census, Options, Program, Setup, Shard};
     use crate::testing::random::{Random, trace_id};
+    use crate::testing::scatter::scatter;
     use crate::time::Instant;
 
     const CORES: usize = 5;
@@ -114,10 +115,10 @@ mod tests {
             Self { samplers, carried, in_flight: Vec::new(), admitted: 0 }
         }
 
-        fn send(&mut self, core: usize, body: Vec<u8>) {
-            let (sampler, body) = (Rc::clone(&self.samplers[core]), Bytes::from(body));
+        fn send(&mut self, core: usize, mut body: Message) {
+            let sampler = Rc::clone(&self.samplers[core]);
             let admit = async move {
-                let (spans, errand) = sampler.admit(&body, None).await?;
+                let (spans, errand) = sampler.admit(&mut body, None).await?;
                 if let Some(errand) = errand {
                     errand.answers().await;
                 }
@@ -196,7 +197,10 @@ mod tests {
             let count = 1 + random.below(12);
             let ids: Vec<_> = (0..count).map(|_| any_id(&mut random)).collect();
             let body = request(&ids, &mut random);
-            cores.send(core(&mut random), body);
+            let cuts: Vec<_> =
+                (0..random.below(4)).map(|_| *random.pick(&[0, 7, 90, 200])).collect();
+            let (region, pieces) = scatter(&body, &cuts);
+            cores.send(core(&mut random), Message::scattered(region.into(), pieces));
             sent.extend(ids);
             spans += count;
             for _ in 0..random.below(4) {
@@ -218,9 +222,9 @@ mod tests {
         let mut random = Random::new(2);
         let cores = Cores::new(CORES, |_| 9);
         let ids: Vec<_> = (0..50).map(|n| trace_id(4, n)).collect();
-        let body = Bytes::from(request(&ids, &mut random));
+        let mut body = Message::from(request(&ids, &mut random));
         let mut cx = Context::from_waker(Waker::noop());
-        let admit = std::pin::pin!(cores.samplers[0].admit(&body, None)).poll(&mut cx);
+        let admit = std::pin::pin!(cores.samplers[0].admit(&mut body, None)).poll(&mut cx);
         let std::task::Poll::Ready(Ok((50, Some(errand)))) = admit else {
             panic!("it is counted when it is handed over: {admit:?}");
         };

@@ -6,6 +6,7 @@
 //! - [`random`]: the small generator of pseudo-random numbers behind it;
 //! - [`oracle`]: the tail sampler once more, naive, to judge the real one;
 //! - [`scenario`]: random configurations and traffic of a sampler, and how to shrink them;
+//! - [`scatter`]: a message in pieces;
 //! - [`wakes`]: a waker that counts;
 //! - [`fuzz`]: one function per fuzz target, which ordinary tests run as well.
 #![forbid(unsafe_code)]
@@ -15,6 +16,7 @@ pub mod fuzz;
 mod model;
 pub mod oracle;
 pub mod random;
+pub mod scatter;
 pub mod scenario;
 pub mod wakes;
 pub mod workload;

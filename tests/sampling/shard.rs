@@ -11,6 +11,7 @@ use tracemill::sample::options::{ErrorMode, Gates, Policy, Rule};
 use tracemill::sample::stats::Outcome;
 use tracemill::sample::{Census, Moment, Options, Program, Setup, Shard, Step};
 use tracemill::testing::oracle::{Counts, Decision, PolicyCounts, Weight, normalize};
+use tracemill::testing::scatter::scatter;
 use tracemill::time::Instant;
 
 use crate::engine::Engine;
@@ -19,6 +20,7 @@ use crate::engine::Engine;
 pub(crate) struct Real {
     shard: Shard,
     index: Index,
+    arrived: usize,
     out: Vec<(Instant, Vec<ResourceSpans>)>,
     gates: Gates,
 }
@@ -28,6 +30,11 @@ fn moment(now: Instant) -> Moment {
 }
 
 impl Real {
+    fn take(&mut self, at: Instant, body: &[u8]) {
+        self.shard.check(body, &self.index).unwrap();
+        self.shard.push(moment(at), body, &self.index, |_| true);
+    }
+
     fn work(&mut self, now: Instant) {
         loop {
             match self.shard.poll(moment(now)) {
@@ -57,14 +64,22 @@ impl Engine for Real {
             seed: 7,
         };
         let shard = Shard::new(Instant(0), options, setup);
-        Self { shard, index: Index::new(), out: Vec::new(), gates: options.gates }
+        Self { shard, index: Index::new(), arrived: 0, out: Vec::new(), gates: options.gates }
     }
 
     fn arrive(&mut self, at: Instant, body: &[u8]) {
         self.advance(at);
-        otlp::scan(Signal::Traces, body, &mut self.index).unwrap();
-        self.shard.check(body, &self.index).unwrap();
-        self.shard.push(moment(at), body, &self.index, |_| true);
+        self.arrived += 1;
+        // Every second one in pieces, if that is how it can be read.
+        let cut = self.arrived * 31 % 400;
+        let (region, pieces) = scatter(body, &vec![cut; body.len() / (cut + 1)]);
+        let in_pieces = !self.arrived.is_multiple_of(2);
+        if in_pieces && otlp::scan_pieces(&region, &pieces, &mut self.index) {
+            self.take(at, &region);
+        } else {
+            otlp::scan(Signal::Traces, body, &mut self.index).unwrap();
+            self.take(at, body);
+        }
         self.work(at);
     }
 

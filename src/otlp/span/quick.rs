@@ -7,11 +7,12 @@ use super::{Notes, Wanted, note, position, status};
 use crate::otlp::check;
 use crate::otlp::wire::Extent;
 
-/// Walks the span at `span`, checks it, and notes the wanted. `None` says nothing about it.
+/// Walks the span at `span` in its field, checks it, and notes the wanted. `None` says nothing
+/// about it.
 #[inline]
 pub(super) fn read(body: &[u8], span: Extent, wanted: &Wanted, notes: &mut Notes) -> Option<()> {
     let bytes = &body[..span.end as usize];
-    let (facts, found) = notes.begin();
+    let (facts, found) = notes.begin(span);
     let first = found.len();
     let mut at = span.start as usize;
     while let Some(&tag) = bytes.get(at) {

@@ -36,8 +36,8 @@ pub struct Scene<'a> {
 /// What a walk over a span has noted, so that nobody has to walk again.
 #[derive(Clone, Copy, Debug)]
 pub struct Noted<'a> {
-    /// What the notes point into.
-    pub body: &'a [u8],
+    /// Its field, which the notes point into.
+    pub field: &'a [u8],
     /// Fields of the span.
     pub facts: &'a Facts,
     /// Its attributes that were wanted.
@@ -48,7 +48,7 @@ impl<'a> Noted<'a> {
     /// The attribute with the wanted key at `position`.
     pub(super) fn attribute(&self, position: u16) -> Option<Val<'a>> {
         let found = self.found.iter().find(|found| found.key == position)?;
-        Some(Value::read(found.value.of(self.body)).into())
+        Some(Value::read(found.value.of(self.field)).into())
     }
 }
 

@@ -34,7 +34,7 @@ impl Shard {
         hashes.clear();
         let mut last = &NO_TRACE_ID;
         for item in index.items() {
-            let Some(id) = item.trace_id(body).filter(|id| *id != last) else { continue };
+            let Some(id) = index.trace_id(item, body).filter(|id| *id != last) else { continue };
             last = id;
             if mine(id) {
                 hashes.push(traces.hash(id));

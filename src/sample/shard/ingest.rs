@@ -5,7 +5,7 @@
 //! map is asked once for all spans of it.
 
 use super::lines::{Line, Place};
-use super::{Chain, Course, Leaving, Marks, Moment, Shard, State, Way};
+use super::{Chain, Course, Ingest, Leaving, Marks, Moment, Shard, State, Way};
 use crate::otlp::span::{self, NO_TRACE_ID, Notes};
 use crate::otlp::wire::{Extent, LEN, Reader};
 use crate::otlp::{self, Error, Index, check, size};
@@ -41,16 +41,16 @@ impl Shard {
     /// The first thing that is wrong.
     pub fn check(&mut self, body: &[u8], index: &Index) -> Result<(), Error> {
         let Self { program, ingest, resources, scopes, .. } = self;
-        ingest.notes.clear();
+        let Ingest { notes, fields, .. } = ingest;
+        notes.clear();
         for resource in index.resources() {
-            let extents = index.others_of_resource(resource);
-            envelope(body, extents, resources, &mut ingest.fields, check::resource)?;
+            let others = joined(body, index, index.others_of_resource(resource), fields);
+            envelope(others, resources, check::resource)?;
             for (_, scope) in index.scopes_of(resource) {
-                let extents = index.others_of_scope(scope);
-                envelope(body, extents, scopes, &mut ingest.fields, check::scope)?;
+                let others = joined(body, index, index.others_of_scope(scope), fields);
+                envelope(others, scopes, check::scope)?;
                 for item in index.items_of(scope) {
-                    let content = span::content(body, item.field);
-                    span::read(body, content, &program.wanted, &mut ingest.notes)?;
+                    span::read(index.bytes(body, item.field), &program.wanted, notes)?;
                 }
             }
         }
@@ -59,19 +59,17 @@ impl Shard {
 
     /// Appends what the check of this request noted of one of its spans, for the shard that has its
     /// trace: there it need not be checked again ([`Self::trust`]).
-    pub fn hand_on(&self, index: &Index, item: usize, to: &mut Notes) {
-        self.ingest.notes.hand_on(item, index.items()[item].field.start, to);
+    pub fn hand_on(&self, item: usize, to: &mut Notes) {
+        self.ingest.notes.hand_on(item, to);
     }
 
     /// [`Self::check`] of a request whose spans were checked by a shard with the same policies and
     /// handed on in their order.
     pub fn trust(&mut self, body: &[u8], index: &Index, notes: &mut Notes) {
-        std::mem::swap(&mut self.ingest.notes, notes);
-        self.ingest.notes.arrive(index.items().iter().map(|item| item.field.start));
         if cfg!(debug_assertions) {
-            let told = self.ingest.notes.clone();
-            assert!(self.check(body, index).is_ok() && told == self.ingest.notes);
+            assert!(self.check(body, index).is_ok() && self.ingest.notes == *notes);
         }
+        std::mem::swap(&mut self.ingest.notes, notes);
     }
 
     /// Takes the spans of the request that was checked just now whose trace is `mine`.
@@ -170,7 +168,7 @@ impl Shard {
         }
         let mut new = std::collections::BTreeSet::new();
         for item in index.items() {
-            let id = item.trace_id(body).unwrap_or(&NO_TRACE_ID);
+            let id = index.trace_id(item, body).unwrap_or(&NO_TRACE_ID);
             if mine(id) && !self.knows(id) {
                 new.insert(*id);
             }
@@ -239,39 +237,35 @@ impl Shard {
     }
 
     fn append(&mut self, batch: &mut Batch<'_>, place: Place, at: u32, way: Way, sum: &mut Sum) {
-        let body = batch.body;
         let origin = self.origin(batch, place.scope);
         let facts = &batch.notes.facts[place.item as usize];
-        let field = batch.index.items()[place.item as usize].field;
+        let field = batch.index.bytes(batch.body, batch.index.items()[place.item as usize].field);
         let (chain, holds) = self.chains.with_bits(at);
         chain.spans = chain.spans.saturating_add(1);
         if way == Way::Wait {
             let resource = self.resources.get(origin.resource);
             bits::add(holds, &resource.holds);
-            let (first, end) = facts.found;
-            let content = span::content(body, field).of(body);
             let subject = Subject {
-                body,
+                field,
                 facts,
-                found: &batch.notes.found[first as usize..end as usize],
+                found: batch.notes.found_of(facts),
                 resource: resource.content(),
                 scope: self.scopes.get(origin.scope).content(),
-                span: content,
             };
             let unix_nanos = batch.moment.unix_nanos;
             self.program.ask_span(&subject, unix_nanos, holds, &mut self.ignored);
             self.program.ask_times(&mut chain.times, facts, holds);
             if self.program.needs_size {
-                sum.add(origin, size::field(size::span(content)), || {
+                sum.add(origin, size::field(size::span(subject.span())), || {
                     self.scopes.get(origin.scope).size
                 });
             }
             if self.rules.gates.use_trace_state {
-                self.states.read(at, facts.trace_state.of(body));
+                self.states.read(at, facts.trace_state.of(field));
             }
         }
         let before = chain.tail;
-        let (tail, new_run) = self.buffer.append(field.of(body), origin, before, at, chain.due);
+        let (tail, new_run) = self.buffer.append(field, origin, before, at, chain.due);
         chain.tail = tail;
         if way != Way::Wait {
             self.buffer.pin(tail);
@@ -283,12 +277,12 @@ impl Shard {
 
     /// Where a span of the scope at `scope`, counted within the ResourceSpans, comes from.
     fn origin(&mut self, batch: &mut Batch<'_>, scope: u32) -> Origin {
-        let body = batch.body;
+        let (body, index) = (batch.body, batch.index);
         let sized = self.program.needs_size;
         let Self { resources, scopes, ingest, program, .. } = self;
         let resource = *batch.kept.get_or_insert_with(|| {
-            let extents = batch.index.others_of_resource(batch.resource);
-            let fields = joined(body, extents, &mut ingest.fields);
+            let extents = index.others_of_resource(batch.resource);
+            let fields = joined(body, index, extents, &mut ingest.fields);
             resources.find(fields).unwrap_or_else(|| {
                 let at = resources.add(fields, vec![0; program.words].into(), 0);
                 let envelope = resources.get_mut(at);
@@ -301,8 +295,8 @@ impl Shard {
         });
         let known = &mut ingest.lines.scopes[scope as usize];
         let scope = *known.kept.get_or_insert_with(|| {
-            let extents = batch.index.others_of_scope(&batch.index.scopes()[known.at as usize]);
-            let fields = joined(body, extents, &mut ingest.fields);
+            let extents = index.others_of_scope(&index.scopes()[known.at as usize]);
+            let fields = joined(body, index, extents, &mut ingest.fields);
             scopes.find(fields).unwrap_or_else(|| {
                 let at = scopes.add(fields, Box::default(), 0);
                 let envelope = scopes.get_mut(at);
@@ -388,13 +382,19 @@ impl Shard {
 }
 
 /// The fields of an envelope, side by side.
-fn joined<'a>(body: &'a [u8], extents: &[Extent], scratch: &'a mut Vec<u8>) -> &'a [u8] {
+fn joined<'a>(
+    body: &'a [u8],
+    index: &'a Index,
+    extents: &[Extent],
+    scratch: &'a mut Vec<u8>,
+) -> &'a [u8] {
     match extents {
         [] => &[],
-        [only] => only.of(body),
+        [only] => index.bytes(body, *only),
         several => {
             scratch.clear();
-            several.iter().for_each(|extent| scratch.extend_from_slice(extent.of(body)));
+            let fields = several.iter().map(|extent| index.bytes(body, *extent));
+            fields.for_each(|field| scratch.extend_from_slice(field));
             scratch
         }
     }
@@ -402,13 +402,10 @@ fn joined<'a>(body: &'a [u8], extents: &[Extent], scratch: &'a mut Vec<u8>) -> &
 
 /// Checks an envelope, unless it is one that was checked before.
 fn envelope(
-    body: &[u8],
-    extents: &[Extent],
+    fields: &[u8],
     known: &Interner,
-    scratch: &mut Vec<u8>,
     check: fn(&[u8], Extent) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let fields = joined(body, extents, scratch);
     if known.find(fields).is_some() {
         return Ok(());
     }

@@ -79,7 +79,7 @@ impl Lines {
             let in_resource = position(self.scopes.len());
             self.scopes.push(ScopeAt { at, group: self.group, kept: None });
             for span in index.items_of(scope) {
-                let id = span.trace_id(body).unwrap_or(&NO_TRACE_ID);
+                let id = index.trace_id(span, body).unwrap_or(&NO_TRACE_ID);
                 let line = match last {
                     Some(line) if self.lines[line as usize].id == *id => Some(line),
                     _ if mine(id) => Some(self.line(id)),
