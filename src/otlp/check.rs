@@ -99,20 +99,16 @@ pub(super) fn link(body: &[u8], message: Extent) -> Result<(), Error> {
     walk(LINK, body, message, 0)
 }
 
-/// Checks a KeyValue and says where its key and its value lie. Nearly all are a key and a flat
-/// value with short lengths; the collector writes the value first.
-#[inline(always)]
+/// Checks a KeyValue and says where its key and its value lie.
 pub(super) fn entry(body: &[u8], message: Extent) -> Result<(Extent, Extent), Error> {
     let bytes = message.of(body);
-    if let [first @ (0x0a | 0x12), len @ 0..0x80, ..] = *bytes
-        && let Some([second, other @ 0..0x80, ..]) = bytes.get(2 + usize::from(len)..)
-        && first ^ second == 0x0a ^ 0x12
-        && 4 + u32::from(len) + u32::from(*other) == message.len()
-    {
-        let start = message.start + 2;
-        let one = Extent { start, end: start + u32::from(len) };
-        let two = Extent { start: one.end + 2, end: message.end };
-        let (key, value) = if first == 0x0a { (one, two) } else { (two, one) };
+    if let Some((key, value)) = usual_entry(bytes).or_else(|| long_entry(bytes)) {
+        let at = |part: &[u8]| {
+            let before = part.as_ptr().addr() - bytes.as_ptr().addr();
+            let start = message.start + u32::try_from(before).expect("within the message");
+            Extent { start, end: start + u32::try_from(part.len()).expect("within the message") }
+        };
+        let (key, value) = (at(key), at(value));
         if !is_flat(value.of(body)) {
             walk(VALUE, body, value, 0)?;
         }
@@ -121,11 +117,48 @@ pub(super) fn entry(body: &[u8], message: Extent) -> Result<(Extent, Extent), Er
     entry_slow(body, message)
 }
 
-/// A string, a bool or a double that is all of its AnyValue, with a one-byte length.
+/// Key and value of a KeyValue as nearly all are: both there, once, with lengths of one byte. The
+/// collector writes the value first. The value is not checked.
 #[inline(always)]
-fn is_flat(value: &[u8]) -> bool {
+pub(super) fn usual_entry(message: &[u8]) -> Option<(&[u8], &[u8])> {
+    let [first @ (0x0a | 0x12), len @ 0..0x80, ref rest @ ..] = *message else { return None };
+    let (one, rest) = rest.split_at_checked(len.into())?;
+    let [second, other @ 0..0x80, ref two @ ..] = *rest else { return None };
+    if first ^ second != 0x0a ^ 0x12 || two.len() != usize::from(other) {
+        return None;
+    }
+    Some(if first == 0x0a { (one, two) } else { (two, one) })
+}
+
+/// [`usual_entry`] with lengths of one or two bytes, for statements and URLs.
+fn long_entry(message: &[u8]) -> Option<(&[u8], &[u8])> {
+    let [first @ (0x0a | 0x12), ref rest @ ..] = *message else { return None };
+    let (one, rest) = usual_content(rest)?;
+    let [second, ref rest @ ..] = *rest else { return None };
+    let (two, rest) = usual_content(rest)?;
+    if first ^ second != 0x0a ^ 0x12 || !rest.is_empty() {
+        return None;
+    }
+    Some(if first == 0x0a { (one, two) } else { (two, one) })
+}
+
+/// As many bytes as the length says that stands before them, in one byte or two, and the rest.
+#[inline(always)]
+pub(super) fn usual_content(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    match *bytes {
+        [len @ 0..0x80, ref rest @ ..] => rest.split_at_checked(len.into()),
+        [low, high @ 0..0x80, ref rest @ ..] => {
+            rest.split_at_checked(usize::from(low & 0x7f) | usize::from(high) << 7)
+        }
+        _ => None,
+    }
+}
+
+/// Nothing, or a string, a bool or a number that is all of its AnyValue, with a length of one byte.
+#[inline(always)]
+pub(super) fn is_flat(value: &[u8]) -> bool {
     match *value {
-        [0x0a, len, ..] => len < 0x80 && value.len() == 2 + len as usize,
+        [0x0a, len @ 0..0x80, ..] => value.len() == 2 + usize::from(len),
         [0x10, bool] => bool < 0x80,
         [0x18, ref int @ ..] => {
             !int.is_empty()

@@ -3,71 +3,53 @@
 //! [`super::careful`], which begins anew: so this one need not say what is wrong, and is twice as
 //! fast for it.
 
-use super::{Notes, Wanted, note, position, status};
+use super::{Found, Notes, Wanted, position, status};
 use crate::otlp::check;
 use crate::otlp::wire::Extent;
 
 /// Walks the span at `span` in its field, checks it, and notes the wanted. `None` says nothing
 /// about it.
 #[inline]
-pub(super) fn read(body: &[u8], span: Extent, wanted: &Wanted, notes: &mut Notes) -> Option<()> {
-    let bytes = &body[..span.end as usize];
+pub(super) fn read(field: &[u8], span: Extent, wanted: &Wanted, notes: &mut Notes) -> Option<()> {
     let (facts, found) = notes.begin(span);
     let first = found.len();
-    let mut at = span.start as usize;
-    while let Some(&tag) = bytes.get(at) {
-        at += 1;
-        match tag {
+    let mut rest = &field[span.start as usize..];
+    while let [tag, after @ ..] = rest {
+        rest = after;
+        match *tag {
             0x4a => {
-                let content = content(bytes, at)?;
-                at = content.end as usize;
-                let (key, value) = check::entry(body, content).ok()?;
-                note(body, key, value, wanted, found, first);
-            }
-            0x0a => at = id(bytes, at, 16)?.end as usize,
-            0x12 => at = id(bytes, at, 8)?.end as usize,
-            0x22 => {
-                let parent = id(bytes, at, 8)?;
-                at = parent.end as usize;
-                facts.is_root = parent.of(bytes).iter().all(|b| *b == 0);
-            }
-            0x1a => {
-                facts.trace_state = content(bytes, at)?;
-                at = facts.trace_state.end as usize;
-            }
-            0x2a => at = content(bytes, at)?.end as usize,
-            // Kind, and counts of what was dropped.
-            0x30 | 0x50 | 0x60 | 0x70 => {
-                bytes.get(at).filter(|value| **value < 0x80)?;
-                at += 1;
-            }
-            0x39 | 0x41 => {
-                let time = u64::from_le_bytes(*bytes[at..].first_chunk()?);
-                at += 8;
-                *(if tag == 0x39 { &mut facts.start } else { &mut facts.end }) = time;
-            }
-            0x5a => {
-                let event = content(bytes, at)?;
-                at = event.end as usize;
-                check::event(body, event).ok()?;
-            }
-            0x6a => {
-                let link = content(bytes, at)?;
-                at = link.end as usize;
-                check::link(body, link).ok()?;
-            }
-            0x7a => {
-                let content = content(bytes, at)?;
-                at = content.end as usize;
-                match content.of(bytes) {
-                    [] => {}
-                    [0x18, code @ 0..0x80] => facts.status = (*code).min(3),
-                    _ => status(facts, body, content).ok()?,
+                let attribute = content(&mut rest)?;
+                let (key, value) = match check::usual_entry(attribute) {
+                    Some((key, value)) if check::is_flat(value) => (key, value),
+                    _ => unusual(field, attribute)?,
+                };
+                if let Some(key) = wanted.find(key)
+                    && found[first..].iter().all(|f| f.key != key)
+                {
+                    found.push(Found { key, value: place(field, value) });
                 }
             }
-            0x85 if bytes.get(at) == Some(&1) => {
-                facts.flags = u32::from_le_bytes(*bytes[at + 1..].first_chunk()?);
-                at += 5;
+            0x0a => drop(id(&mut rest, 16)?),
+            0x12 => drop(id(&mut rest, 8)?),
+            0x22 => facts.is_root = id(&mut rest, 8)?.iter().all(|b| *b == 0),
+            0x1a => facts.trace_state = place(field, content(&mut rest)?),
+            0x2a => drop(content(&mut rest)?),
+            // Kind, and counts of what was dropped.
+            0x30 | 0x50 | 0x60 | 0x70 => {
+                _ = rest.split_off_first().filter(|value| **value < 0x80)?
+            }
+            0x39 => facts.start = u64::from_le_bytes(*fixed(&mut rest)?),
+            0x41 => facts.end = u64::from_le_bytes(*fixed(&mut rest)?),
+            0x5a => check::event(field, place(field, content(&mut rest)?)).ok()?,
+            0x6a => check::link(field, place(field, content(&mut rest)?)).ok()?,
+            0x7a => match content(&mut rest)? {
+                [] => {}
+                [0x18, code @ 0..0x80] => facts.status = (*code).min(3),
+                other => status(facts, field, place(field, other)).ok()?,
+            },
+            0x85 if rest.first() == Some(&1) => {
+                rest = &rest[1..];
+                facts.flags = u32::from_le_bytes(*fixed(&mut rest)?);
             }
             _ => return None,
         }
@@ -76,24 +58,40 @@ pub(super) fn read(body: &[u8], span: Extent, wanted: &Wanted, notes: &mut Notes
     Some(())
 }
 
-/// The content whose length stands at `at`.
+/// An attribute that is long, deep, or written in another way.
+#[inline(never)]
+fn unusual<'a>(field: &'a [u8], attribute: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let (key, value) = check::entry(field, place(field, attribute)).ok()?;
+    Some((key.of(field), value.of(field)))
+}
+
+/// Takes a length and so many bytes.
 #[inline(always)]
-fn content(bytes: &[u8], at: usize) -> Option<Extent> {
-    let (start, len) = match bytes[at..] {
-        [a, ..] if a < 0x80 => (at + 1, usize::from(a)),
-        [a, b, ..] if b < 0x80 => (at + 2, usize::from(a & 0x7f) | usize::from(b) << 7),
-        _ => return None,
-    };
-    if len > bytes.len() - start {
-        return None;
-    }
-    Some(Extent { start: position(start), end: position(start + len) })
+fn content<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (content, after) = check::usual_content(rest)?;
+    *rest = after;
+    Some(content)
 }
 
 /// An id of so many bytes, or an empty one.
 #[inline(always)]
-fn id(bytes: &[u8], at: usize, len: u32) -> Option<Extent> {
-    content(bytes, at).filter(|id| id.len() == len || id.is_empty())
+fn id<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
+    content(rest).filter(|id| id.len() == len || id.is_empty())
+}
+
+/// Takes `N` bytes.
+#[inline(always)]
+fn fixed<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
+    let (bytes, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some(bytes)
+}
+
+/// Where `part` lies in `field`, of which it is a part.
+#[inline(always)]
+fn place(field: &[u8], part: &[u8]) -> Extent {
+    let start = position(part.as_ptr().addr() - field.as_ptr().addr());
+    Extent { start, end: start + position(part.len()) }
 }
 
 #[cfg(test)]
@@ -101,6 +99,7 @@ fn id(bytes: &[u8], at: usize, len: u32) -> Option<Extent> {
 mod tests {
     use super::super::careful;
     use super::*;
+    use crate::otlp::wire::push_varint;
 
     /// A span as SDKs write it.
     fn usual(random: &mut impl FnMut(usize) -> usize) -> Vec<u8> {
@@ -112,17 +111,23 @@ mod tests {
         }
         out.extend(b"\x1a\x03a=b\x2a\x05GET /\x30\x02");
         out.extend([&[0x39][..], &[random(256) as u8; 8], &[0x41], &[9; 8]].concat());
+        let long = [&[0x0a, 0xac, 1], &[b's'; 172][..]].concat();
         for _ in 0..random(6) {
-            let value: &[u8] = match random(5) {
+            let value: &[u8] = match random(6) {
                 0 => b"\x0a\x03abc",
                 1 => b"\x10\x01",
                 2 => b"\x18\xac\x02",
                 3 => b"\x21\x01\x02\x03\x04\x05\x06\x07\x08",
+                4 => &long,
                 _ => b"\x2a\x06\x0a\x04\x0a\x02ab",
             };
             let key = [b"k", b"l", b"m"][random(3)];
-            let len = u8::try_from(5 + value.len()).unwrap();
-            out.extend([&[0x4a, len, 0x0a, 1], &key[..], &[0x12, len - 5], value].concat());
+            let mut entry = [&[0x0a, 1], &key[..], &[0x12]].concat();
+            push_varint(&mut entry, position(value.len()));
+            entry.extend(value);
+            out.push(0x4a);
+            push_varint(&mut out, position(entry.len()));
+            out.extend(entry);
         }
         out.extend([0x50, random(3) as u8]);
         out.extend(b"\x5a\x0b\x09\x01\x02\x03\x04\x05\x06\x07\x08\x12\x00");
