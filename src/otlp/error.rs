@@ -3,7 +3,8 @@
 use std::fmt;
 
 /// A malformed request. The texts are the collector's (loadbalancing 8.4); it answers INTERNAL on
-/// gRPC and 400 on HTTP. `at` is the byte offset into the request.
+/// gRPC and 400 on HTTP. `at` is the byte offset into the request, or into the field of the span
+/// where [`super::span::read`] found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
     /// A varint, a fixed field or a length runs past the end of its message.
@@ -74,7 +75,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Byte offset into the request, where there is one.
+    /// Byte offset, where there is one.
     #[must_use]
     pub const fn at(self) -> Option<u32> {
         match self {
