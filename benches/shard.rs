@@ -6,12 +6,11 @@
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a benchmark")]
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tracemill::otlp::{Index, Signal, scan};
 use tracemill::sample::options::{Policy, Rule};
-use tracemill::sample::{Census, Moment, Options, Program, Setup, Shard, Step};
+use tracemill::sample::{Moment, Options, Shard, Step};
 use tracemill::testing::random::trace_id;
 use tracemill::testing::workload::{self, Set, Size};
 use tracemill::time::Instant;
@@ -36,15 +35,7 @@ fn shard() -> Shard {
         ],
         ..Options::default()
     };
-    let (program, limiters) = Program::compile(&options).unwrap();
-    let setup = Setup {
-        program: Arc::new(program),
-        limiters: Arc::new(limiters),
-        census: Census::new(options.num_traces, 1),
-        shards: 1,
-        seed: 7,
-    };
-    Shard::new(Instant(0), &options, setup)
+    Shard::alone(Instant(0), &options, 7).unwrap()
 }
 
 /// Time spent in each step.

@@ -37,6 +37,18 @@ pub struct Extent {
 }
 
 impl Extent {
+    /// Where `part` lies in `whole`, of which it is a slice.
+    ///
+    /// # Panics
+    /// If it begins before, or 4 GiB or more behind where that does.
+    #[must_use]
+    #[inline(always)]
+    pub fn within(whole: &[u8], part: &[u8]) -> Self {
+        let start = part.as_ptr().addr() - whole.as_ptr().addr();
+        let position = |at: usize| u32::try_from(at).expect("scan refuses bodies of 4 GiB or more");
+        Self { start: position(start), end: position(start + part.len()) }
+    }
+
     /// Number of bytes.
     #[must_use]
     #[inline]

@@ -3,12 +3,11 @@
 //!
 //! The index is bounded: what finds no place in it is kept too, only not shared.
 
-use std::ops::Range;
-
 use hashbrown::HashTable;
 
 use super::hash::Key;
 use crate::otlp::value::{Field, Fields};
+use crate::otlp::wire::Extent;
 
 /// Most entries that are found again.
 pub const SHARED_MAX: usize = 1 << 16;
@@ -32,7 +31,7 @@ pub struct Envelope {
 #[derive(Debug)]
 enum Content {
     /// It stands once, here.
-    Within(Range<usize>),
+    Within(Extent),
     /// It stood in several pieces, which are one message.
     Joined(Box<[u8]>),
 }
@@ -42,7 +41,7 @@ impl Envelope {
     #[must_use]
     pub fn content(&self) -> &[u8] {
         match &self.content {
-            Content::Within(range) => &self.fields[range.clone()],
+            Content::Within(extent) => extent.of(&self.fields),
             Content::Joined(all) => all,
         }
     }
@@ -152,11 +151,8 @@ fn content(fields: &[u8]) -> Content {
         _ => None,
     });
     match (pieces.next(), pieces.next()) {
-        (None, _) => Content::Within(0..0),
-        (Some(only), None) => {
-            let start = only.as_ptr().addr() - fields.as_ptr().addr();
-            Content::Within(start..start + only.len())
-        }
+        (None, _) => Content::Within(Extent::default()),
+        (Some(only), None) => Content::Within(Extent::within(fields, only)),
         (Some(first), Some(second)) => {
             let mut all = [first, second].concat();
             pieces.for_each(|piece| all.extend_from_slice(piece));

@@ -179,6 +179,22 @@ enum Way {
 }
 
 impl Shard {
+    /// An empty shard that has all traces.
+    ///
+    /// # Errors
+    /// A policy that does not compile, which configuration has found before.
+    pub fn alone(now: Instant, options: &Options, seed: u64) -> Result<Self, String> {
+        let (program, limiters) = Program::compile(options)?;
+        let setup = Setup {
+            program: Arc::new(program),
+            limiters: Arc::new(limiters),
+            census: Census::new(options.num_traces, 1),
+            shards: 1,
+            seed,
+        };
+        Ok(Self::new(now, options, setup))
+    }
+
     /// An empty shard; its first tick is a second after `now`.
     #[must_use]
     pub fn new(now: Instant, options: &Options, setup: Setup) -> Self {

@@ -5,10 +5,9 @@
 //! Time never goes back. When nothing waits and nothing comes for more than a day, that time is
 //! left out: a broken clock in a recording must not cost millions of ticks.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Census, Fate, Moment, Options, Program, Setup, Shard, Step};
+use super::{Fate, Moment, Options, Shard, Step};
 use crate::otlp::{self, Index, Signal};
 use crate::time::{Instant, nanos};
 
@@ -55,15 +54,7 @@ impl Simulation {
     /// # Errors
     /// A policy that does not compile, which configuration has found before.
     pub fn new(options: &Options, unix_nanos: u64, bytes_max: u64) -> Result<Self, String> {
-        let (program, limiters) = Program::compile(options)?;
-        let setup = Setup {
-            program: Arc::new(program),
-            limiters: Arc::new(limiters),
-            census: Census::new(options.num_traces, 1),
-            shards: 1,
-            seed: SEED,
-        };
-        let mut shard = Shard::new(Instant(unix_nanos), options, setup);
+        let mut shard = Shard::alone(Instant(unix_nanos), options, SEED)?;
         shard.tell_fates();
         let (index, delayed) = (Index::new(), Duration::ZERO);
         Ok(Self { shard, index, unix_nanos, left_out: 0, bytes_max, delayed })

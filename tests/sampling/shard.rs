@@ -1,7 +1,6 @@
 //! The engine itself: a shard, driven by simulated time.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData};
@@ -9,7 +8,7 @@ use prost::Message as _;
 use tracemill::otlp::{self, Index, Signal};
 use tracemill::sample::options::{ErrorMode, Gates, Policy, Rule};
 use tracemill::sample::stats::Outcome;
-use tracemill::sample::{Census, Moment, Options, Program, Setup, Shard, Step};
+use tracemill::sample::{Moment, Options, Shard, Step};
 use tracemill::testing::oracle::{Counts, Decision, PolicyCounts, Weight, normalize};
 use tracemill::testing::scatter::scatter;
 use tracemill::time::Instant;
@@ -55,24 +54,16 @@ impl Real {
 
 impl Engine for Real {
     fn start(options: &Options) -> Self {
-        let (program, limiters) = Program::compile(options).unwrap();
-        let setup = Setup {
-            program: Arc::new(program),
-            limiters: Arc::new(limiters),
-            census: Census::new(options.num_traces, 1),
-            shards: 1,
-            seed: 7,
-        };
-        let shard = Shard::new(Instant(0), options, setup);
+        let shard = Shard::alone(Instant(0), options, 7).unwrap();
         Self { shard, index: Index::new(), arrived: 0, out: Vec::new(), gates: options.gates }
     }
 
     fn arrive(&mut self, at: Instant, body: &[u8]) {
         self.advance(at);
         self.arrived += 1;
-        // Every second one in pieces, if that is how it can be read.
         let cut = self.arrived * 31 % 400;
         let (region, pieces) = scatter(body, &vec![cut; body.len() / (cut + 1)]);
+        // Every second one in pieces, if that is how it can be read.
         let in_pieces = !self.arrived.is_multiple_of(2);
         if in_pieces && otlp::scan_pieces(&region, &pieces, &mut self.index) {
             self.take(at, &region);
@@ -142,8 +133,7 @@ fn what_nobody_has_taken_yet_is_buffered_and_not_kept() {
     // One ResourceSpans with one ScopeSpans with one empty span.
     let body = [0x0a, 4, 0x12, 2, 0x12, 0];
     otlp::scan(Signal::Traces, &body, &mut real.index).unwrap();
-    real.shard.check(&body, &real.index).unwrap();
-    real.shard.push(moment(Instant(0)), &body, &real.index, |_| true);
+    real.take(Instant(0), &body);
     let now = moment(Instant(0) + Duration::from_secs(60));
     while real.shard.poll(now) != Step::Kept(1) {}
     while real.shard.decide_due(now) != Step::Idle {}

@@ -26,13 +26,13 @@ pub(super) fn read(field: &[u8], span: Extent, wanted: &Wanted, notes: &mut Note
                 if let Some(key) = wanted.find(key)
                     && found[first..].iter().all(|f| f.key != key)
                 {
-                    found.push(Found { key, value: place(field, value) });
+                    found.push(Found { key, value: Extent::within(field, value) });
                 }
             }
             0x0a => drop(id(&mut rest, 16)?),
             0x12 => drop(id(&mut rest, 8)?),
             0x22 => facts.is_root = id(&mut rest, 8)?.iter().all(|b| *b == 0),
-            0x1a => facts.trace_state = place(field, content(&mut rest)?),
+            0x1a => facts.trace_state = Extent::within(field, content(&mut rest)?),
             0x2a => drop(content(&mut rest)?),
             // Kind, and counts of what was dropped.
             0x30 | 0x50 | 0x60 | 0x70 => {
@@ -40,12 +40,12 @@ pub(super) fn read(field: &[u8], span: Extent, wanted: &Wanted, notes: &mut Note
             }
             0x39 => facts.start = u64::from_le_bytes(*fixed(&mut rest)?),
             0x41 => facts.end = u64::from_le_bytes(*fixed(&mut rest)?),
-            0x5a => check::event(field, place(field, content(&mut rest)?)).ok()?,
-            0x6a => check::link(field, place(field, content(&mut rest)?)).ok()?,
+            0x5a => check::event(field, Extent::within(field, content(&mut rest)?)).ok()?,
+            0x6a => check::link(field, Extent::within(field, content(&mut rest)?)).ok()?,
             0x7a => match content(&mut rest)? {
                 [] => {}
                 [0x18, code @ 0..0x80] => facts.status = (*code).min(3),
-                other => status(facts, field, place(field, other)).ok()?,
+                other => status(facts, field, Extent::within(field, other)).ok()?,
             },
             0x85 if rest.first() == Some(&1) => {
                 rest = &rest[1..];
@@ -61,7 +61,7 @@ pub(super) fn read(field: &[u8], span: Extent, wanted: &Wanted, notes: &mut Note
 /// An attribute that is long, deep, or written in another way.
 #[inline(never)]
 fn unusual<'a>(field: &'a [u8], attribute: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let (key, value) = check::entry(field, place(field, attribute)).ok()?;
+    let (key, value) = check::entry(field, Extent::within(field, attribute)).ok()?;
     Some((key.of(field), value.of(field)))
 }
 
@@ -85,13 +85,6 @@ fn fixed<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
     let (bytes, after) = rest.split_first_chunk()?;
     *rest = after;
     Some(bytes)
-}
-
-/// Where `part` lies in `field`, of which it is a part.
-#[inline(always)]
-fn place(field: &[u8], part: &[u8]) -> Extent {
-    let start = position(part.as_ptr().addr() - field.as_ptr().addr());
-    Extent { start, end: start + position(part.len()) }
 }
 
 #[cfg(test)]
