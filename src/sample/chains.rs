@@ -2,7 +2,11 @@
 //!
 //! A chain is there as long as its spans are: until its trace is decided and what is kept of it has
 //! left. What is remembered of the trace for longer stands in [`super::traces`], which is smaller.
-//! Records lie in blocks that never move, and the one given back last is used again first.
+//! Records lie in blocks that never move, and the one given back last is used again first. One
+//! takes what memory answers with at once: with hundreds of thousands of them, it is the looks at
+//! memory that cost.
+
+use std::slice;
 
 use super::buffer::Address;
 use super::program::Times;
@@ -29,8 +33,6 @@ pub struct Chain {
     pub tail: Address,
     /// How many.
     pub spans: u32,
-    /// The tick at which their trace is due.
-    pub due: u64,
     /// When they began and ended so far.
     pub times: Times,
     /// Their size as the collector counts it; 0 if nobody asks.
@@ -39,19 +41,34 @@ pub struct Chain {
     pub asked_at: Instant,
     /// Bytes around their ResourceSpans: tags and lengths.
     pub envelopes_size: u32,
-    /// Their trace, while they wait.
-    pub trace: u32,
     /// Counts the chains that had this record, so that old references are known as such.
     pub generation: u32,
-    /// Whether they wait or leave.
-    pub course: Course,
+    /// See [`Self::due`].
+    due: u32,
+    /// Their trace while they wait, else one of the two below.
+    trace: u32,
 }
+
+/// In the place of a trace: they leave.
+const LEAVES: u32 = u32::MAX - 1;
+/// In the place of a trace: no spans have this record.
+const FREE: u32 = u32::MAX;
+
+/// A chain, and the first 64 predicates.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Record {
+    chain: Chain,
+    bits: u64,
+}
+
+const _: () = assert!(size_of::<Record>() == 64, "one look at memory");
 
 /// All chains of a shard.
 #[derive(Debug)]
 pub struct Chains {
-    blocks: Vec<Vec<Chain>>,
-    /// Predicates that hold, `words` per record.
+    blocks: Vec<Vec<Record>>,
+    /// Predicates that hold, `words` per record, where one word is not enough.
     bits: Vec<Box<[u64]>>,
     words: usize,
     free: Vec<u32>,
@@ -67,7 +84,8 @@ impl Chains {
     /// Bytes allocated.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        let record = size_of::<Chain>() + self.words * 8;
+        let more = if self.words > 1 { self.words * size_of::<u64>() } else { 0 };
+        let record = size_of::<Record>() + more;
         (self.blocks.len() * BLOCK * record + self.free.capacity() * size_of::<u32>()) as u64
     }
 
@@ -75,37 +93,43 @@ impl Chains {
     #[must_use]
     #[inline]
     pub fn get(&self, at: u32) -> &Chain {
-        &self.blocks[at as usize / BLOCK][at as usize % BLOCK]
+        &self.blocks[at as usize / BLOCK][at as usize % BLOCK].chain
     }
 
     /// Something of each part of a record.
     #[must_use]
     #[inline]
     pub fn look_at(&self, at: u32) -> u64 {
-        let Chain { due, generation, .. } = self.get(at);
-        self.bits(at).first().map_or(0, |bits| *bits) ^ due ^ u64::from(*generation)
+        self.bits(at).first().map_or(0, |bits| *bits) ^ u64::from(self.get(at).generation)
     }
 
     /// A chain, to change it.
     #[inline]
     pub fn get_mut(&mut self, at: u32) -> &mut Chain {
-        &mut self.blocks[at as usize / BLOCK][at as usize % BLOCK]
+        &mut self.blocks[at as usize / BLOCK][at as usize % BLOCK].chain
     }
 
     /// Predicates that hold for it.
     #[must_use]
     #[inline]
     pub fn bits(&self, at: u32) -> &[u64] {
-        let first = at as usize % BLOCK * self.words;
-        &self.bits[at as usize / BLOCK][first..first + self.words]
+        let (block, at) = (at as usize / BLOCK, at as usize % BLOCK);
+        match self.words {
+            0 | 1 => slice::from_ref(&self.blocks[block][at].bits),
+            words => &self.bits[block][at * words..][..words],
+        }
     }
 
     /// A chain, and the predicates that hold for it.
     #[inline]
     pub fn with_bits(&mut self, at: u32) -> (&mut Chain, &mut [u64]) {
         let (block, at) = (at as usize / BLOCK, at as usize % BLOCK);
-        let bits = &mut self.bits[block][at * self.words..][..self.words];
-        (&mut self.blocks[block][at], bits)
+        let Record { chain, bits } = &mut self.blocks[block][at];
+        let bits = match self.words {
+            0 | 1 => slice::from_mut(bits),
+            words => &mut self.bits[block][at * words..][..words],
+        };
+        (chain, bits)
     }
 
     /// Whether these spans still wait for the tick `number`: they may be gone, decided about, or
@@ -113,26 +137,28 @@ impl Chains {
     #[must_use]
     pub fn waits(&self, due: Due, number: u64) -> bool {
         let chain = self.get(due.chain);
-        let is_same = chain.generation == due.generation && chain.course == Course::Waits;
-        is_same && chain.due == number
+        let is_same = chain.generation == due.generation && chain.course() == Course::Waits;
+        is_same && chain.due() == number
     }
 
-    /// A chain without spans yet.
-    pub fn add(&mut self, due: u64, course: Course) -> u32 {
+    /// A chain without spans yet, which leave if they do not [wait](Chain::wait).
+    pub fn add(&mut self, due: u64) -> u32 {
         let at = self.free.pop().unwrap_or_else(|| self.grow());
         let (chain, bits) = self.with_bits(at);
         bits.fill(0);
-        *chain = Chain { due, course, generation: chain.generation, ..Chain::empty() };
+        *chain = Chain { trace: LEAVES, generation: chain.generation, ..Chain::empty() };
+        chain.hasten(due);
         at
     }
 
     fn grow(&mut self) -> u32 {
         if self.blocks.last().is_none_or(|block| block.len() == BLOCK) {
             self.blocks.push(Vec::with_capacity(BLOCK));
-            self.bits.push(vec![0; BLOCK * self.words].into());
+            let more = if self.words > 1 { BLOCK * self.words } else { 0 };
+            self.bits.push(vec![0; more].into());
         }
         let blocks = self.blocks.len() - 1;
-        self.blocks[blocks].push(Chain::empty());
+        self.blocks[blocks].push(Record { chain: Chain::empty(), bits: 0 });
         let at = blocks * BLOCK + self.blocks[blocks].len() - 1;
         u32::try_from(at).expect("fewer chains than addresses")
     }
@@ -140,8 +166,8 @@ impl Chains {
     /// Gives the record to the next chain.
     pub fn release(&mut self, at: u32) {
         let chain = self.get_mut(at);
-        debug_assert!(chain.course != Course::Free, "released once");
-        chain.course = Course::Free;
+        debug_assert!(chain.course() != Course::Free, "released once");
+        chain.trace = FREE;
         chain.generation = chain.generation.wrapping_add(1);
         chain.tail = Address::NONE;
         self.free.push(at);
@@ -153,15 +179,55 @@ impl Chain {
         Self {
             tail: Address::NONE,
             spans: 0,
-            due: 0,
             times: Times::NONE,
             size: 0,
             asked_at: Instant(0),
             envelopes_size: 0,
-            trace: u32::MAX,
             generation: 0,
-            course: Course::Free,
+            due: u32::MAX,
+            trace: FREE,
         }
+    }
+
+    /// Whether they wait or leave.
+    #[must_use]
+    #[inline]
+    pub const fn course(&self) -> Course {
+        match self.trace {
+            FREE => Course::Free,
+            LEAVES => Course::Leaves,
+            _ => Course::Waits,
+        }
+    }
+
+    /// Their trace, as long as they wait; then none that is in the map.
+    #[must_use]
+    #[inline]
+    pub const fn trace(&self) -> u32 {
+        self.trace
+    }
+
+    /// They wait for a decision about `trace`.
+    pub fn wait(&mut self, trace: u32) {
+        debug_assert!(trace < LEAVES, "fewer traces than addresses");
+        self.trace = trace;
+    }
+
+    /// They have been decided about, and are kept.
+    pub const fn leave(&mut self) {
+        self.trace = LEAVES;
+    }
+
+    /// The tick at which their trace is due.
+    #[must_use]
+    #[inline]
+    pub fn due(&self) -> u64 {
+        u64::from(self.due)
+    }
+
+    /// Their trace is due at tick `due`. What is due beyond 136 years is never due.
+    pub fn hasten(&mut self, due: u64) {
+        self.due = u32::try_from(due).unwrap_or(u32::MAX);
     }
 }
 
@@ -171,20 +237,42 @@ mod tests {
 
     #[test]
     fn a_record_is_used_again_for_another_chain() {
-        let mut chains = Chains::new(2);
-        let all: Vec<u32> = (0..3_000).map(|due| chains.add(due, Course::Waits)).collect();
-        for at in &all {
-            chains.with_bits(*at).1[1] = u64::from(*at);
+        for words in [0, 1, 2] {
+            let mut chains = Chains::new(words);
+            let all: Vec<u32> = (0..3_000).map(|due| chains.add(due)).collect();
+            let last = |chains: &Chains, at| chains.bits(at).last().copied();
+            for at in &all {
+                *chains.with_bits(*at).1.last_mut().unwrap() = u64::from(*at);
+            }
+            for at in &all {
+                assert_eq!(chains.bits(*at).len(), words.max(1));
+                let got = (chains.get(*at).due(), last(&chains, *at));
+                assert_eq!(got, (u64::from(*at), Some(u64::from(*at))));
+            }
+            chains.release(all[7]);
+            assert_eq!(chains.get(all[7]).course(), Course::Free);
+            let again = chains.add(9);
+            assert_eq!((again, chains.get(again).generation), (all[7], 1));
+            assert_eq!((chains.get(again).due(), last(&chains, again)), (9, Some(0)));
         }
-        for at in &all {
-            assert_eq!(
-                (chains.get(*at).due, chains.bits(*at)),
-                (u64::from(*at), &[0, u64::from(*at)][..])
-            );
-        }
-        chains.release(all[7]);
-        let again = chains.add(9, Course::Leaves);
-        assert_eq!((again, chains.get(again).generation), (all[7], 1));
-        assert_eq!((chains.get(again).due, chains.bits(again)), (9, &[0, 0][..]));
+    }
+
+    #[test]
+    fn only_what_waits_for_a_tick_is_due_at_it() {
+        let mut chains = Chains::new(1);
+        let at = chains.add(7);
+        assert_eq!(chains.get(at).course(), Course::Leaves);
+        chains.get_mut(at).wait(5);
+        let due = Due { chain: at, generation: chains.get(at).generation };
+        assert!(chains.waits(due, 7) && !chains.waits(due, 6));
+        chains.get_mut(at).hasten(6);
+        assert!(chains.waits(due, 6) && !chains.waits(due, 7));
+        chains.get_mut(at).leave();
+        assert!(!chains.waits(due, 6));
+        assert_eq!(chains.get(at).course(), Course::Leaves);
+        chains.release(at);
+        assert_eq!(chains.add(6), at);
+        chains.get_mut(at).wait(5);
+        assert!(!chains.waits(due, 6), "another generation");
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::buffer::{Address, Buffer, Origin};
 use super::census::{Census, Seat};
-use super::chains::{Chain, Chains, Course};
+use super::chains::Chains;
 use super::decided::Decided;
 use super::fate::{End, Fate};
 use super::gather::Gather;
@@ -301,8 +301,8 @@ impl Shard {
     /// The trace of a chain has come to its end, the spans still there.
     fn tell(&mut self, chain: u32, end: End, policy: Option<u16>) {
         if let Some(fates) = &mut self.fates {
-            let Chain { trace, spans, .. } = *self.chains.get(chain);
-            let (id, spans) = (self.traces.get(trace).id, u64::from(spans));
+            let chain = self.chains.get(chain);
+            let (id, spans) = (self.traces.get(chain.trace()).id, u64::from(chain.spans));
             fates.push(Fate { id, end, policy, spans });
         }
     }
@@ -320,7 +320,7 @@ impl Shard {
         self.stats.removal_age.record(now.since(arrived_at).as_secs());
         let due = match state {
             State::Undecided { chain } => {
-                let due = self.chains.get(chain).due;
+                let due = self.chains.get(chain).due();
                 self.forget_spans(chain, true);
                 due
             }

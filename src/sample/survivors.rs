@@ -18,8 +18,8 @@ pub fn move_all(
     let mut span = Vec::new();
     for owner in owners {
         let chain = chains.get(owner);
-        let leaves = chain.course == Course::Leaves;
-        let (due, mut at) = (chain.due, chain.tail);
+        let leaves = chain.course() == Course::Leaves;
+        let (due, mut at) = (chain.due(), chain.tail);
         let head = if leaves || due <= soon { Head::Arrivals } else { Head::Survivors };
         let mut after = Address::NONE;
         while at != Address::NONE {

@@ -15,7 +15,7 @@ impl Shard {
     pub(super) fn look_ahead(&self, due: &[Due]) {
         let mut slots = [0; SLICE];
         for (slot, due) in slots.iter_mut().zip(due) {
-            *slot = self.chains.get(due.chain).trace;
+            *slot = self.chains.get(due.chain).trace();
         }
         let traces = slots[..due.len()].iter().filter_map(|slot| self.traces.look_at(*slot));
         black_box(traces.fold(0, u64::wrapping_add));

@@ -208,7 +208,7 @@ fn case<'a>(
 ) -> Case<'a> {
     let chain = chains.get(at);
     Case {
-        id: &traces.get(chain.trace).id,
+        id: &traces.get(chain.trace()).id,
         spans: i64::from(chain.spans),
         size: chain.size,
         envelopes_size: u64::from(chain.envelopes_size),

@@ -5,7 +5,7 @@
 //! map is asked once for all spans of it.
 
 use super::lines::{Line, Place};
-use super::{Chain, Course, Ingest, Leaving, Marks, Moment, Shard, State, Way};
+use super::{Ingest, Leaving, Marks, Moment, Shard, State, Way};
 use crate::otlp::span::{self, NO_TRACE_ID, Notes};
 use crate::otlp::wire::{Extent, LEN, Reader};
 use crate::otlp::{self, Error, Index, check, size};
@@ -181,12 +181,12 @@ impl Shard {
             self.make_room(now);
         }
         let due = self.wheel.due();
-        let chain = self.chains.add(due, Course::Waits);
+        let chain = self.chains.add(due);
         let slot = self.traces.enter(*id, now, chain);
         self.census.add();
         self.stats.new_traces += 1;
         let waits = self.chains.get_mut(chain);
-        waits.trace = slot;
+        waits.wait(slot);
         let generation = waits.generation;
         self.wheel.put(due, Due { chain, generation }, id);
         chain
@@ -231,7 +231,7 @@ impl Shard {
 
     /// A chain for late spans, which leave on their own.
     fn piece(&mut self, marks: Marks) -> u32 {
-        let chain = self.chains.add(self.wheel.taken(), Course::Leaves);
+        let chain = self.chains.add(self.wheel.taken());
         self.leaving.push_back(Leaving { chain, marks });
         chain
     }
@@ -265,7 +265,7 @@ impl Shard {
             }
         }
         let before = chain.tail;
-        let (tail, new_run) = self.buffer.append(field, origin, before, at, chain.due);
+        let (tail, new_run) = self.buffer.append(field, origin, before, at, chain.due());
         chain.tail = tail;
         if way != Way::Wait {
             self.buffer.pin(tail);
@@ -336,17 +336,19 @@ impl Shard {
     fn hasten_for_root(&mut self, at: u32, wait: std::time::Duration) {
         let due = self.wheel.due_after_root(wait);
         let chain = self.chains.get_mut(at);
-        if due < chain.due {
-            chain.due = due;
+        if due < chain.due() {
+            chain.hasten(due);
             let due_once = Due { chain: at, generation: chain.generation };
-            self.wheel.put(due, due_once, &self.traces.get(chain.trace).id);
+            self.wheel.put(due, due_once, &self.traces.get(chain.trace()).id);
         }
     }
 
     fn too_large(&mut self, now: Instant, at: u32) {
         self.stats.too_large += 1;
         self.tell(at, End::TooLarge, None);
-        let Chain { trace: slot, due, spans, asked_at, .. } = *self.chains.get(at);
+        let chain = self.chains.get(at);
+        let (slot, due, spans, asked_at) =
+            (chain.trace(), chain.due(), chain.spans, chain.asked_at);
         self.stats.lost.too_large += u64::from(spans);
         self.forget_spans(at, true);
         self.census.decide();

@@ -1,7 +1,7 @@
 //! What a verdict does to a trace, and how what is kept leaves.
 
 use super::decide::Verdict;
-use super::{Address, Chain, Course, Leaving, Marks, Moment, Shard};
+use super::{Address, Leaving, Marks, Moment, Shard};
 use crate::sample::decided::Decision;
 use crate::sample::fate::End;
 use crate::sample::mark;
@@ -38,7 +38,8 @@ impl Shard {
         self.stats.decided[outcome as usize] += 1;
         self.census.decide();
         self.tell(chain, End::Decided(outcome), marks.policy);
-        let Chain { trace: slot, due, spans, .. } = *self.chains.get(chain);
+        let known = self.chains.get(chain);
+        let (slot, due, spans) = (known.trace(), known.due(), known.spans);
         self.traces.decide(slot, outcome, due, true, now);
         if outcome == Outcome::Sampled {
             return self.keep(now, slot, chain, marks, timing);
@@ -50,7 +51,7 @@ impl Shard {
 
     fn keep(&mut self, now: Instant, slot: u32, chain: u32, marks: Marks, timing: Timing) -> bool {
         let leaves = self.chains.get_mut(chain);
-        leaves.course = Course::Leaves;
+        leaves.leave();
         let mut at = leaves.tail;
         while at != Address::NONE {
             self.buffer.pin(at);

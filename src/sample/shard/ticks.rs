@@ -5,7 +5,7 @@
 
 use super::decide::Verdict;
 use super::leave::Timing;
-use super::{Chain, Moment, Shard, Tick};
+use super::{Moment, Shard, Tick};
 use crate::sample::fate::End;
 use crate::sample::survivors;
 use crate::sample::wheel::Due;
@@ -188,7 +188,7 @@ impl Shard {
             return;
         }
         // Whatever still waits was judged as it came (tailsampling 3.5).
-        let slot = self.chains.get(chain).trace;
+        let slot = self.chains.get(chain).trace();
         if self.carry_out(now, chain, Verdict::not_sampled(), timing) {
             self.remove(now, slot, timing == Timing::InSet);
         }
@@ -286,7 +286,8 @@ impl Shard {
         for due in &tick.due {
             if self.is_due(tick, *due) {
                 self.tell(due.chain, End::Shutdown, None);
-                let Chain { trace, spans, .. } = *self.chains.get(due.chain);
+                let chain = self.chains.get(due.chain);
+                let (trace, spans) = (chain.trace(), chain.spans);
                 self.stats.lost.shutdown += u64::from(spans);
                 self.stats.given_up += 1;
                 self.census.decide();
