@@ -156,8 +156,7 @@ struct Ingest {
     notes: Notes,
     lines: Lines,
     fields: Vec<u8>,
-    /// Traces that are looked for ahead, and records that are read.
-    hashes: Vec<u64>,
+    /// Records that are looked at ahead.
     ahead: Vec<u32>,
     /// Number of the ResourceSpans, over all requests.
     batch: u32,
@@ -221,9 +220,8 @@ impl Shard {
             in_hand: 0,
             ingest: Ingest {
                 notes: Notes::default(),
-                lines: Lines::new(key.clone()),
+                lines: Lines::new(),
                 fields: Vec::new(),
-                hashes: Vec::new(),
                 ahead: Vec::new(),
                 batch: 0,
             },

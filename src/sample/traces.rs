@@ -90,10 +90,17 @@ impl Traces {
     #[must_use]
     #[inline]
     pub fn find(&self, id: &[u8; 16]) -> Option<u32> {
-        self.map.find(self.hash(id), |slot| self.get(slot).id == *id)
+        self.find_hashed(id, self.hash(id))
     }
 
-    /// What [`Self::touch`] and [`Self::guess`] find a trace by.
+    /// [`Self::find`], where the hash is known.
+    #[must_use]
+    #[inline]
+    pub fn find_hashed(&self, id: &[u8; 16], hash: u64) -> Option<u32> {
+        self.map.find(hash, |slot| self.get(slot).id == *id)
+    }
+
+    /// What traces are found by.
     #[must_use]
     #[inline]
     pub fn hash(&self, id: &[u8; 16]) -> u64 {
@@ -133,13 +140,13 @@ impl Traces {
         &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
     }
 
-    /// A new trace, whose spans are `chain`.
-    pub fn enter(&mut self, id: [u8; 16], now: Instant, chain: u32) -> u32 {
+    /// A new trace with its hash, whose spans are `chain`.
+    pub fn enter(&mut self, id: [u8; 16], hash: u64, now: Instant, chain: u32) -> u32 {
         let older = self.newest;
         let state = State::Undecided { chain };
         let trace = Trace { id, arrived_at: now, state, older, newer: NONE };
         let slot = self.put(trace);
-        self.map.insert(self.hash(&id), slot);
+        self.map.insert(hash, slot);
         self.newest = slot;
         match older {
             NONE => self.oldest = slot,
@@ -212,12 +219,17 @@ impl Traces {
 mod tests {
     use super::*;
 
+    fn enter(traces: &mut Traces, id: [u8; 16], now: Instant, chain: u32) -> u32 {
+        let hash = traces.hash(&id);
+        traces.enter(id, hash, now, chain)
+    }
+
     #[test]
     fn traces_are_found_by_id_and_stand_in_the_order_of_arrival() {
         let mut traces = Traces::new(0, Key::new(7));
         let id = |n: u32| std::array::from_fn(|i| if i < 4 { n.to_le_bytes()[i] } else { 0 });
         let slots: Vec<u32> =
-            (0..3_000).map(|n| traces.enter(id(n), Instant(u64::from(n)), n)).collect();
+            (0..3_000).map(|n| enter(&mut traces, id(n), Instant(u64::from(n)), n)).collect();
         for n in (0..3_000).step_by(2) {
             traces.leave(slots[n as usize]);
         }
@@ -236,7 +248,7 @@ mod tests {
                 assert_eq!(traces.get(slot).state, State::Undecided { chain: n });
             }
         }
-        let again = traces.enter(id(9_999), Instant(0), 0);
+        let again = enter(&mut traces, id(9_999), Instant(0), 0);
         assert_eq!(again, slots[2_998], "the record that was given back last");
     }
 }

@@ -6,8 +6,6 @@ use std::hint::black_box;
 
 use super::ticks::SLICE;
 use super::{Shard, State};
-use crate::otlp::Index;
-use crate::otlp::span::NO_TRACE_ID;
 use crate::sample::wheel::Due;
 
 impl Shard {
@@ -21,29 +19,15 @@ impl Shard {
         black_box(traces.fold(0, u64::wrapping_add));
     }
 
-    /// Reads the records of the traces in a request: their places in the map, what is known of
-    /// them, then of their spans.
-    pub(super) fn look_ahead_in(
-        &mut self,
-        body: &[u8],
-        index: &Index,
-        mine: impl Fn(&[u8; 16]) -> bool,
-    ) {
+    /// Reads the records of the traces in the request that was cut into lines: their places in the
+    /// map, what is known of them, then of their spans.
+    pub(super) fn look_ahead_in(&mut self) {
         let Self { traces, chains, ingest, .. } = self;
-        let (hashes, ahead) = (&mut ingest.hashes, &mut ingest.ahead);
-        hashes.clear();
-        let mut last = &NO_TRACE_ID;
-        for item in index.items() {
-            let Some(id) = index.trace_id(item, body).filter(|id| *id != last) else { continue };
-            last = id;
-            if mine(id) {
-                hashes.push(traces.hash(id));
-            }
-        }
+        let (lines, ahead) = (ingest.lines.all(), &mut ingest.ahead);
         // Nothing is asked about what comes, so the CPU has nothing to guess.
-        black_box(hashes.iter().fold(0, |sum, hash| sum ^ traces.touch(*hash)));
+        black_box(lines.iter().fold(0, |sum, line| sum ^ traces.touch(line.hash)));
         ahead.clear();
-        ahead.extend(hashes.iter().filter_map(|hash| traces.guess(*hash)));
+        ahead.extend(lines.iter().filter_map(|line| traces.guess(line.hash)));
         black_box(ahead.iter().filter_map(|slot| traces.look_at(*slot)).fold(0, u64::wrapping_add));
         ahead.retain_mut(|slot| match traces.get(*slot).state {
             State::Undecided { chain } => {

@@ -84,16 +84,15 @@ impl Shard {
         mine: impl Fn(&[u8; 16]) -> bool,
     ) {
         self.census.look_around();
-        self.look_ahead_in(body, index, &mine);
+        self.ingest.lines.cut(body, index, |id| self.traces.hash(id), mine);
+        self.look_ahead_in();
         let notes = std::mem::take(&mut self.ingest.notes);
         assert_eq!(notes.facts.len(), index.items().len(), "this request was checked");
-        let mut item = 0;
-        for resource in index.resources() {
+        for (at, resource) in index.resources().iter().enumerate() {
             self.ingest.batch = self.ingest.batch.wrapping_add(1);
             let notes = &notes;
             let mut batch = Batch { body, moment, index, notes, resource, kept: None };
-            item = self.ingest.lines.cut(body, index, resource, item, &mine);
-            for line in 0..self.ingest.lines.len() {
+            for line in self.ingest.lines.of_resource(at) {
                 self.take(&mut batch, line);
             }
         }
@@ -133,7 +132,7 @@ impl Shard {
     /// What becomes of the spans that a ResourceSpans brings for a trace, and the chain that takes
     /// them.
     fn way(&mut self, batch: &Batch<'_>, line: usize) -> (u32, Way) {
-        let Line { id, .. } = *self.ingest.lines.get(line);
+        let Line { id, hash, .. } = *self.ingest.lines.get(line);
         let id = &id;
         if let Some(decision) = self.sampled.get(id) {
             let marks = Marks { policy: decision.policy, cached: true, ..Marks::default() };
@@ -142,8 +141,8 @@ impl Shard {
         if self.not_sampled.get(id).is_some() {
             return (NO_CHAIN, Way::Forget);
         }
-        match self.traces.find(id) {
-            None => (self.new_trace(batch.moment.now, id), Way::Wait),
+        match self.traces.find_hashed(id, hash) {
+            None => (self.new_trace(batch.moment.now, id, hash), Way::Wait),
             Some(slot) => self.old_trace(batch, line, slot),
         }
     }
@@ -176,13 +175,13 @@ impl Shard {
         new.len() as u64 <= self.census.max().saturating_sub(self.census.waiting())
     }
 
-    fn new_trace(&mut self, now: Instant, id: &[u8; 16]) -> u32 {
+    fn new_trace(&mut self, now: Instant, id: &[u8; 16], hash: u64) -> u32 {
         if self.census.is_full() {
             self.make_room(now);
         }
         let due = self.wheel.due();
         let chain = self.chains.add(due);
-        let slot = self.traces.enter(*id, now, chain);
+        let slot = self.traces.enter(*id, hash, now, chain);
         self.census.add();
         self.stats.new_traces += 1;
         let waits = self.chains.get_mut(chain);
@@ -275,7 +274,7 @@ impl Shard {
         }
     }
 
-    /// Where a span of the scope at `scope`, counted within the ResourceSpans, comes from.
+    /// Where a span of scope number `scope` of the request comes from.
     fn origin(&mut self, batch: &mut Batch<'_>, scope: u32) -> Origin {
         let (body, index) = (batch.body, batch.index);
         let sized = self.program.needs_size;
@@ -295,7 +294,7 @@ impl Shard {
         });
         let known = &mut ingest.lines.scopes[scope as usize];
         let scope = *known.kept.get_or_insert_with(|| {
-            let extents = index.others_of_scope(&index.scopes()[known.at as usize]);
+            let extents = index.others_of_scope(&index.scopes()[scope as usize]);
             let fields = joined(body, index, extents, &mut ingest.fields);
             scopes.find(fields).unwrap_or_else(|| {
                 let at = scopes.add(fields, Box::default(), 0);

@@ -1,10 +1,11 @@
-//! The spans of a ResourceSpans, trace by trace: a line of places for each.
+//! The spans of a request, by ResourceSpans and in each trace by trace: a line of places for each.
+
+use std::ops::Range;
 
 use hashbrown::HashTable;
 
+use crate::otlp::Index;
 use crate::otlp::span::NO_TRACE_ID;
-use crate::otlp::{Index, Resource};
-use crate::sample::hash::Key;
 
 const NONE: u32 = u32::MAX;
 /// A table larger than this is not kept: clearing it would cost every small request.
@@ -15,19 +16,22 @@ const TABLE_MAX: usize = 4096;
 pub(super) struct Lines {
     lines: Vec<Line>,
     places: Vec<Place>,
+    /// The first line of each ResourceSpans, and the first after the last.
+    firsts: Vec<usize>,
     /// Lines by trace id.
     table: HashTable<u32>,
-    /// The ScopeSpans of the ResourceSpans.
+    /// The ScopeSpans of the request.
     pub(super) scopes: Vec<ScopeAt>,
-    key: Key,
     /// Numbers ScopeSpans over all requests.
     group: u32,
 }
 
-/// The spans of one trace.
+/// The spans of one trace in one ResourceSpans.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Line {
     pub(super) id: [u8; 16],
+    /// Of its id.
+    pub(super) hash: u64,
     /// How many.
     pub(super) spans: u32,
     first: u32,
@@ -39,7 +43,7 @@ pub(super) struct Line {
 pub(super) struct Place {
     /// Its position in the index of the request.
     pub(super) item: u32,
-    /// The position of its ScopeSpans in the ResourceSpans.
+    /// The position of its ScopeSpans in the request.
     pub(super) scope: u32,
     next: u32,
 }
@@ -47,8 +51,6 @@ pub(super) struct Place {
 /// A ScopeSpans.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ScopeAt {
-    /// Its position in the index of the request.
-    pub(super) at: u32,
     /// Its number over all requests, never 0.
     pub(super) group: u32,
     /// Where its scope is kept, once a span needs it.
@@ -57,47 +59,56 @@ pub(super) struct ScopeAt {
 
 impl Lines {
     /// None yet.
-    pub(super) fn new(key: Key) -> Self {
-        let (lines, places, scopes) = (Vec::new(), Vec::new(), Vec::new());
-        Self { lines, places, table: HashTable::new(), scopes, key, group: 0 }
+    pub(super) const fn new() -> Self {
+        Self {
+            lines: Vec::new(),
+            places: Vec::new(),
+            firsts: Vec::new(),
+            table: HashTable::new(),
+            scopes: Vec::new(),
+            group: 0,
+        }
     }
 
-    /// Cuts a ResourceSpans, whose first span is number `item` of the request, into lines of the
-    /// traces that are `mine`. The number of the span after its last.
+    /// Cuts a request into lines of the traces that are `mine`; `hash` is that of an id.
     pub(super) fn cut(
         &mut self,
         body: &[u8],
         index: &Index,
-        resource: &Resource,
-        mut item: u32,
+        hash: impl Fn(&[u8; 16]) -> u64,
         mine: impl Fn(&[u8; 16]) -> bool,
-    ) -> u32 {
+    ) {
         self.clear();
-        let mut last: Option<u32> = None;
-        for (at, scope) in index.scopes_of(resource) {
-            self.group = self.group.wrapping_add(1).max(1);
-            let in_resource = position(self.scopes.len());
-            self.scopes.push(ScopeAt { at, group: self.group, kept: None });
-            for span in index.items_of(scope) {
-                let id = index.trace_id(span, body).unwrap_or(&NO_TRACE_ID);
-                let line = match last {
-                    Some(line) if self.lines[line as usize].id == *id => Some(line),
-                    _ if mine(id) => Some(self.line(id)),
-                    _ => None,
-                };
-                if let Some(line) = line {
-                    last = Some(line);
-                    self.add(line, Place { item, scope: in_resource, next: NONE });
+        let mut items = (0..).zip(index.items());
+        for resource in index.resources() {
+            let first = self.lines.len();
+            self.firsts.push(first);
+            let mut last: Option<u32> = None;
+            for (at, scope) in index.scopes_of(resource) {
+                self.group = self.group.wrapping_add(1).max(1);
+                debug_assert_eq!(at as usize, self.scopes.len(), "in the order of the index");
+                self.scopes.push(ScopeAt { group: self.group, kept: None });
+                for (item, span) in items.by_ref().take(index.items_of(scope).len()) {
+                    let id = index.trace_id(span, body).unwrap_or(&NO_TRACE_ID);
+                    let line = match last {
+                        Some(line) if self.lines[line as usize].id == *id => Some(line),
+                        _ if mine(id) => Some(self.line(first, id, hash(id))),
+                        _ => None,
+                    };
+                    if let Some(line) = line {
+                        last = Some(line);
+                        self.add(line, Place { item, scope: at, next: NONE });
+                    }
                 }
-                item += 1;
             }
         }
-        item
+        self.firsts.push(self.lines.len());
     }
 
     fn clear(&mut self) {
         self.lines.clear();
         self.places.clear();
+        self.firsts.clear();
         self.scopes.clear();
         if self.table.capacity() > TABLE_MAX {
             self.table = HashTable::new();
@@ -106,16 +117,16 @@ impl Lines {
         }
     }
 
-    /// The line of a trace.
-    fn line(&mut self, id: &[u8; 16]) -> u32 {
-        let Self { lines, table, key, .. } = self;
-        let hash = key.id(id);
-        if let Some(line) = table.find(hash, |line| lines[*line as usize].id == *id) {
+    /// The line of a trace in the ResourceSpans whose lines begin at `first`.
+    fn line(&mut self, first: usize, id: &[u8; 16], hash: u64) -> u32 {
+        let Self { lines, table, .. } = self;
+        let is = |line: &u32| *line as usize >= first && lines[*line as usize].id == *id;
+        if let Some(line) = table.find(hash, is) {
             return *line;
         }
         let line = position(lines.len());
-        lines.push(Line { id: *id, spans: 0, first: NONE, last: NONE });
-        table.insert_unique(hash, line, |line| key.id(&lines[*line as usize].id));
+        lines.push(Line { id: *id, hash, spans: 0, first: NONE, last: NONE });
+        table.insert_unique(hash, line, |line| lines[*line as usize].hash);
         line
     }
 
@@ -131,9 +142,14 @@ impl Lines {
         line.spans += 1;
     }
 
-    /// How many lines there are.
-    pub(super) fn len(&self) -> usize {
-        self.lines.len()
+    /// The lines of ResourceSpans number `at`.
+    pub(super) fn of_resource(&self, at: usize) -> Range<usize> {
+        self.firsts[at]..self.firsts[at + 1]
+    }
+
+    /// All lines.
+    pub(super) fn all(&self) -> &[Line] {
+        &self.lines
     }
 
     /// A line.
