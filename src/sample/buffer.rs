@@ -121,6 +121,25 @@ struct Segment {
     sealed: bool,
 }
 
+/// The block that takes what comes next, the last of its segment.
+#[derive(Clone, Copy, Debug)]
+struct Filling {
+    slot: usize,
+    block: usize,
+    spans: usize,
+    bytes: usize,
+    /// Bytes at which it is full. A first span may be larger.
+    bytes_max: usize,
+    /// That of the last span; none of an empty block.
+    origin: Option<Origin>,
+}
+
+impl Filling {
+    const fn takes(&self, len: usize) -> bool {
+        self.spans < BLOCK_SPANS_MAX && self.bytes + len <= self.bytes_max
+    }
+}
+
 /// The segments of one shard.
 #[derive(Debug, Default)]
 pub struct Buffer {
@@ -128,8 +147,8 @@ pub struct Buffer {
     free: Vec<usize>,
     /// Those in use, in the order in which they were begun.
     order: VecDeque<usize>,
-    /// Those that are filled, by [`Head`].
-    heads: [Option<usize>; 2],
+    /// What is filled, by [`Head`].
+    heads: [Option<Filling>; 2],
     spare: Vec<Vec<u8>>,
     /// The fewest that were spare since `tick`: those that nobody needed.
     spare_low: usize,
@@ -174,18 +193,18 @@ impl Buffer {
         owner: u32,
         due: u64,
     ) -> (Address, bool) {
-        let slot = self.head_for(head, field.len());
+        let mut filling = match self.heads[head as usize] {
+            Some(filling) if filling.takes(field.len()) => filling,
+            _ => self.begin_block(head, field.len()),
+        };
+        let Filling { slot, block, spans: ordinal, bytes: offset, .. } = filling;
         let segment = &mut self.segments[slot];
-        let began = segment.blocks.last().map_or(0, |b| b.first_span as usize);
-        let ordinal = segment.spans.len() - began;
-        let block = segment.blocks.len() - 1;
-        let first_run = segment.blocks[block].first_run as usize;
-        let new_run = segment.runs[first_run..].last().is_none_or(|run| run.origin != origin);
+        let new_run = filling.origin != Some(origin);
         if new_run {
             let first = u8::try_from(ordinal).expect("below the spans of a block");
             segment.runs.push(Run { first, origin });
+            filling.origin = Some(origin);
         }
-        let offset = segment.payload.len() - segment.blocks[block].payload as usize;
         let offset = u16::try_from(offset).expect("below the bytes of a block");
         segment.spans.push(Entry { before, owner, offset });
         segment.payload.extend_from_slice(field);
@@ -193,28 +212,31 @@ impl Buffer {
         let next = segment.payload.spare_capacity_mut().get(AHEAD_BYTES..AHEAD_BYTES + field.len());
         next.into_iter().for_each(memory::fetch);
         segment.due = segment.due.max(due);
+        (filling.spans, filling.bytes) = (ordinal + 1, filling.bytes + field.len());
+        self.heads[head as usize] = Some(filling);
         self.spans += 1;
         (Address::new(slot, block, ordinal), new_run)
     }
 
-    /// The segment that is filled, with a block that takes `len` bytes more.
-    fn head_for(&mut self, head: Head, len: usize) -> usize {
-        if let Some(slot) = self.heads[head as usize] {
-            let segment = &mut self.segments[slot];
-            if segment.payload.len() + len <= segment.payload.capacity() {
-                let Some(block) = segment.blocks.last() else { unreachable!("has a block") };
-                let spans = segment.spans.len() - block.first_span as usize;
-                let bytes = segment.payload.len() - block.payload as usize;
-                if spans < BLOCK_SPANS_MAX && bytes + len <= BLOCK_BYTES_MAX {
-                    return slot;
-                }
-                if segment.blocks.len() < BLOCKS_MAX {
-                    segment.begin_block();
-                    return slot;
-                }
-            }
+    /// A new block, which takes at least `len` bytes.
+    #[cold]
+    fn begin_block(&mut self, head: Head, len: usize) -> Filling {
+        let same = self.heads[head as usize].map(|filling| filling.slot).filter(|slot| {
+            let segment = &self.segments[*slot];
+            let has_room = segment.payload.len() + len <= segment.payload.capacity();
+            has_room && segment.blocks.len() < BLOCKS_MAX
+        });
+        let slot = same.unwrap_or_else(|| self.begin_segment(head, len));
+        let segment = &mut self.segments[slot];
+        let room = segment.payload.capacity() - segment.payload.len();
+        Filling {
+            slot,
+            block: segment.begin_block(),
+            spans: 0,
+            bytes: 0,
+            bytes_max: room.min(BLOCK_BYTES_MAX),
+            origin: None,
         }
-        self.begin_segment(head, len)
     }
 
     fn begin_segment(&mut self, head: Head, len: usize) -> usize {
@@ -227,16 +249,14 @@ impl Buffer {
         self.spare_low = self.spare_low.min(self.spare.len());
         let segment = &mut self.segments[slot];
         segment.payload = spare.unwrap_or_else(|| Vec::with_capacity(len.max(SEGMENT_BYTES)));
-        segment.begin_block();
         self.bytes += segment.payload.capacity() as u64;
         self.order.push_back(slot);
-        self.heads[head as usize] = Some(slot);
         slot
     }
 
     /// Ends the segment that is filled; its directory gives back what it does not need.
     fn seal(&mut self, head: Head) {
-        let Some(slot) = self.heads[head as usize].take() else { return };
+        let Some(Filling { slot, .. }) = self.heads[head as usize].take() else { return };
         let segment = &mut self.segments[slot];
         segment.sealed = true;
         segment.spans.shrink_to_fit();
@@ -335,7 +355,7 @@ impl Buffer {
         if segment.sealed {
             self.bytes -= segment.directory_bytes();
         } else {
-            self.heads.iter_mut().for_each(|head| *head = head.filter(|head| *head != slot));
+            self.heads.iter_mut().for_each(|head| *head = head.filter(|head| head.slot != slot));
         }
         self.spans -= segment.spans.len() as u64;
         segment.runs.iter().for_each(|run| released(run.origin));
@@ -391,13 +411,15 @@ impl Buffer {
 }
 
 impl Segment {
-    fn begin_block(&mut self) {
+    /// One more block; its number.
+    fn begin_block(&mut self) -> usize {
         let position = |n: usize| u32::try_from(n).expect("below 4 GiB");
         self.blocks.push(Block {
             payload: position(self.payload.len()),
             first_span: position(self.spans.len()),
             first_run: position(self.runs.len()),
         });
+        self.blocks.len() - 1
     }
 
     fn entry(&self, at: Address) -> &Entry {

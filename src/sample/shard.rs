@@ -158,6 +158,8 @@ struct Ingest {
     fields: Vec<u8>,
     /// Records that are looked at ahead.
     ahead: Vec<u32>,
+    /// Runs that have begun and are not counted yet.
+    runs: Vec<Origin>,
     /// Number of the ResourceSpans, over all requests.
     batch: u32,
 }
@@ -223,6 +225,7 @@ impl Shard {
                 lines: Lines::new(),
                 fields: Vec::new(),
                 ahead: Vec::new(),
+                runs: Vec::new(),
                 batch: 0,
             },
             states: States::new(options.gates.use_trace_state),
@@ -351,10 +354,13 @@ impl Shard {
         self.chains.release(chain);
     }
 
-    /// Counts the run that a span has begun.
-    fn count_run(&mut self, origin: Origin) {
-        self.resources.count(origin.resource);
-        self.scopes.count(origin.scope);
+    /// Counts the runs that spans have begun.
+    fn count_runs(&mut self) {
+        let Self { ingest, resources, scopes, .. } = self;
+        for origin in ingest.runs.drain(..) {
+            resources.count(origin.resource);
+            scopes.count(origin.scope);
+        }
     }
 
     fn free_segments(&mut self, tick: u64) {

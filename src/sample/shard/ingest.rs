@@ -4,7 +4,7 @@
 //! appear in it: what a trace does to caches and map is done before the next is looked at, and the
 //! map is asked once for all spans of it.
 
-use super::lines::{Line, Place};
+use super::lines::{Line, Place, ScopeAt};
 use super::{Ingest, Leaving, Marks, Moment, Shard, State, Way};
 use crate::otlp::span::{self, NO_TRACE_ID, Notes};
 use crate::otlp::wire::{Extent, LEN, Reader};
@@ -13,7 +13,7 @@ use crate::sample::bits;
 use crate::sample::buffer::Origin;
 use crate::sample::fate::End;
 use crate::sample::intern::Interner;
-use crate::sample::program::{Subject, Times};
+use crate::sample::program::{Program, Subject, Times};
 use crate::sample::stats::Outcome;
 use crate::sample::weigh::Sum;
 use crate::sample::wheel::Due;
@@ -117,13 +117,7 @@ impl Shard {
                 return;
             }
         }
-        let mut sum = Sum::default();
-        let mut next = self.ingest.lines.first(line);
-        while let Some(place) = next {
-            next = self.ingest.lines.after(place);
-            let place = self.ingest.lines.place(place);
-            self.append(batch, place, chain, way, &mut sum);
-        }
+        let sum = self.append(batch, line, chain, way);
         if way == Way::Wait {
             self.end(batch, line, chain, sum);
         }
@@ -235,77 +229,71 @@ impl Shard {
         chain
     }
 
-    fn append(&mut self, batch: &mut Batch<'_>, place: Place, at: u32, way: Way, sum: &mut Sum) {
-        let origin = self.origin(batch, place.scope);
-        let facts = &batch.notes.facts[place.item as usize];
-        let field = batch.index.bytes(batch.body, batch.index.items()[place.item as usize].field);
-        let (chain, holds) = self.chains.with_bits(at);
-        chain.spans = chain.spans.saturating_add(1);
+    /// Gives the spans of a line to the chain `at`. What they add to the size of its trace.
+    fn append(&mut self, batch: &mut Batch<'_>, line: usize, at: u32, way: Way) -> Sum {
+        let (body, index) = (batch.body, batch.index);
+        let resource = self.resource(batch);
+        let Self { chains, resources, scopes, buffer, program, ingest, .. } = self;
+        let known = resources.get(resource);
+        let (chain, holds) = chains.with_bits(at);
         if way == Way::Wait {
-            let resource = self.resources.get(origin.resource);
-            bits::add(holds, &resource.holds);
-            let subject = Subject {
-                field,
-                facts,
-                found: batch.notes.found_of(facts),
-                resource: resource.content(),
-                scope: self.scopes.get(origin.scope).content(),
-            };
-            let unix_nanos = batch.moment.unix_nanos;
-            self.program.ask_span(&subject, unix_nanos, holds, &mut self.ignored);
-            self.program.ask_times(&mut chain.times, facts, holds);
-            if self.program.needs_size {
-                sum.add(origin, size::field(size::span(subject.span())), || {
-                    self.scopes.get(origin.scope).size
-                });
+            bits::add(holds, &known.holds);
+        }
+        let mut sum = Sum::default();
+        let mut next = ingest.lines.first(line);
+        while let Some(place) = next {
+            next = ingest.lines.after(place);
+            let Place { item, scope, .. } = ingest.lines.place(place);
+            let facts = &batch.notes.facts[item as usize];
+            let field = index.bytes(body, index.items()[item as usize].field);
+            let ScopeAt { group, kept } = &mut ingest.lines.scopes[scope as usize];
+            let scope = *kept.get_or_insert_with(|| {
+                let extents = index.others_of_scope(&index.scopes()[scope as usize]);
+                let fields = joined(body, index, extents, &mut ingest.fields);
+                intern_scope(scopes, fields, program)
+            });
+            let origin = Origin { resource, scope, batch: ingest.batch, group: *group };
+            if way == Way::Wait {
+                let scope = scopes.get(scope);
+                let subject = Subject {
+                    field,
+                    facts,
+                    found: batch.notes.found_of(facts),
+                    resource: known.content(),
+                    scope: scope.content(),
+                };
+                let unix_nanos = batch.moment.unix_nanos;
+                program.ask_span(&subject, unix_nanos, holds, &mut self.ignored);
+                program.ask_times(&mut chain.times, facts, holds);
+                if program.needs_size {
+                    let size = size::field(size::span(subject.span()));
+                    sum.add(origin, size, || scope.size);
+                }
+                if self.rules.gates.use_trace_state {
+                    self.states.read(at, facts.trace_state.of(field));
+                }
             }
-            if self.rules.gates.use_trace_state {
-                self.states.read(at, facts.trace_state.of(field));
+            let (tail, new_run) = buffer.append(field, origin, chain.tail, at, chain.due());
+            (chain.tail, chain.spans) = (tail, chain.spans.saturating_add(1));
+            if way != Way::Wait {
+                buffer.pin(tail);
+            }
+            if new_run {
+                ingest.runs.push(origin);
             }
         }
-        let before = chain.tail;
-        let (tail, new_run) = self.buffer.append(field, origin, before, at, chain.due());
-        chain.tail = tail;
-        if way != Way::Wait {
-            self.buffer.pin(tail);
-        }
-        if new_run {
-            self.count_run(origin);
-        }
+        self.count_runs();
+        sum
     }
 
-    /// Where a span of scope number `scope` of the request comes from.
-    fn origin(&mut self, batch: &mut Batch<'_>, scope: u32) -> Origin {
-        let (body, index) = (batch.body, batch.index);
-        let sized = self.program.needs_size;
-        let Self { resources, scopes, ingest, program, .. } = self;
-        let resource = *batch.kept.get_or_insert_with(|| {
-            let extents = index.others_of_resource(batch.resource);
-            let fields = joined(body, index, extents, &mut ingest.fields);
-            resources.find(fields).unwrap_or_else(|| {
-                let at = resources.add(fields, vec![0; program.words].into(), 0);
-                let envelope = resources.get_mut(at);
-                let (content, mut holds) = (envelope.content(), vec![0; program.words]);
-                program.ask_resource(content, &mut holds);
-                let size = if sized { size::field(size::resource(content)) } else { 0 };
-                (envelope.holds, envelope.size) = (holds.into(), size);
-                at
-            })
-        });
-        let known = &mut ingest.lines.scopes[scope as usize];
-        let scope = *known.kept.get_or_insert_with(|| {
-            let extents = index.others_of_scope(&index.scopes()[scope as usize]);
-            let fields = joined(body, index, extents, &mut ingest.fields);
-            scopes.find(fields).unwrap_or_else(|| {
-                let at = scopes.add(fields, Box::default(), 0);
-                let envelope = scopes.get_mut(at);
-                if sized {
-                    envelope.size = size::field(size::scope(envelope.content()));
-                }
-                at
-            })
-        });
-        Origin { resource, scope, batch: ingest.batch, group: known.group }
+    /// Where the resource of the ResourceSpans is kept, now that a span needs it.
+    fn resource(&mut self, batch: &mut Batch<'_>) -> u32 {
+        let Self { resources, ingest, program, .. } = self;
+        *batch.kept.get_or_insert_with(|| {
+            let extents = batch.index.others_of_resource(batch.resource);
+            let fields = joined(batch.body, batch.index, extents, &mut ingest.fields);
+            intern_resource(resources, fields, program)
+        })
     }
 
     /// All spans of a trace in this ResourceSpans are taken.
@@ -380,6 +368,29 @@ impl Shard {
         }
         self.remove(now, slot, true);
     }
+}
+
+fn intern_resource(resources: &mut Interner, fields: &[u8], program: &Program) -> u32 {
+    resources.find(fields).unwrap_or_else(|| {
+        let at = resources.add(fields, vec![0; program.words].into(), 0);
+        let envelope = resources.get_mut(at);
+        let (content, mut holds) = (envelope.content(), vec![0; program.words]);
+        program.ask_resource(content, &mut holds);
+        let size = if program.needs_size { size::field(size::resource(content)) } else { 0 };
+        (envelope.holds, envelope.size) = (holds.into(), size);
+        at
+    })
+}
+
+fn intern_scope(scopes: &mut Interner, fields: &[u8], program: &Program) -> u32 {
+    scopes.find(fields).unwrap_or_else(|| {
+        let at = scopes.add(fields, Box::default(), 0);
+        let envelope = scopes.get_mut(at);
+        if program.needs_size {
+            envelope.size = size::field(size::scope(envelope.content()));
+        }
+        at
+    })
 }
 
 /// The fields of an envelope, side by side.
