@@ -14,6 +14,8 @@
 //! for less the ways are longer, which costs what one look saves. Hashes are keyed, so nobody can
 //! choose ids that stand in each other's way.
 
+use crate::memory;
+
 /// No entry. Entries have a slot, counted from 1.
 const EMPTY: u64 = 0;
 const ENTRIES_MIN: usize = 16;
@@ -58,6 +60,12 @@ impl Slots {
     #[inline]
     pub fn touch(&self, hash: u64) -> u64 {
         self.entries[self.home(hash)]
+    }
+
+    /// Asks for the place where a hash is to be found.
+    #[inline]
+    pub fn ask_for(&self, hash: u64) {
+        memory::fetch(&self.entries[self.home(hash)]);
     }
 
     /// The slot with this hash that `is` the one.

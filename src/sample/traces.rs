@@ -132,7 +132,7 @@ impl Traces {
     #[inline]
     pub fn look_at(&self, slot: u32) -> Option<u64> {
         let trace = self.chunks.get(slot as usize / CHUNK)?.get(slot as usize % CHUNK)?;
-        Some(u64::from(trace.id[0]) ^ u64::from(trace.newer))
+        Some(u64::from(trace.id[0]) ^ u64::from(matches!(trace.state, State::Decided { .. })))
     }
 
     #[inline]
@@ -192,7 +192,10 @@ impl Traces {
         let was_there = self.map.remove(self.hash(&id), slot);
         debug_assert!(was_there, "it is there once");
         match older {
-            NONE => self.oldest = newer,
+            NONE => {
+                self.oldest = newer;
+                self.ask_for_oldest();
+            }
             older => self.get_mut(older).newer = newer,
         }
         match newer {
@@ -200,6 +203,13 @@ impl Traces {
             newer => self.get_mut(newer).older = older,
         }
         self.free.push(slot);
+    }
+
+    /// Where the map is full, the oldest trace goes next: its place there is far from the others.
+    fn ask_for_oldest(&self) {
+        if let Some(oldest) = self.oldest() {
+            self.map.ask_for(self.hash(&self.get(oldest).id));
+        }
     }
 
     /// The trace that came first.
