@@ -1,8 +1,8 @@
 //! ROLE: the tail sampler of one pipeline on one core. A request walks the rooms in this order:
 //!
 //! ```text
-//! rpc ─▶ otlp::scan ─▶ check ─▶ by shard ─┬─▶ own shard ────────────┬─▶ reply when admitted
-//!                                         └─▶ mesh ─▶ other shards ─┘
+//! rpc ─▶ otlp::scan ─▶ check ─▶ by shard ─┬─▶ own shard ───────────────────┬─▶ reply when admitted
+//!                                         └─▶ pick ─▶ mesh ─▶ other shards ─┘
 //! a tick a second: shard ─▶ decided, in slices ─▶ gather ─▶ upstream ─▶ store
 //! ```
 //!
@@ -15,9 +15,8 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::otlp::span::Notes;
-use crate::otlp::{self, Index, Signal};
-use crate::route::Split;
+use crate::otlp::span::{NO_TRACE_ID, Notes};
+use crate::otlp::{self, Index, Pick, Signal};
 use crate::rpc::message::Message;
 use crate::runtime::clock;
 use crate::runtime::executor::{self, Bell};
@@ -59,12 +58,16 @@ pub trait Exit {
     fn ship(&self, now: Instant, spans: u64, body: &[u8], late: bool) -> bool;
 }
 
-/// Spans on their way to another core's shard: a request of their own, and what is known of them.
+/// Spans on their way to another core's shard, and what is known of them. One word, as it goes from
+/// the caches of one core to those of another.
 #[derive(Debug, Default)]
-pub struct Parcel {
+pub struct Parcel(Box<Content>);
+
+#[derive(Debug, Default)]
+struct Content {
     /// Position of the sampler.
     sampler: usize,
-    bytes: Vec<u8>,
+    spans: Pick,
     notes: Notes,
 }
 
@@ -94,6 +97,8 @@ pub struct Parts {
 pub struct Sampler {
     at: usize,
     shards: usize,
+    /// Of the request that is being taken.
+    index: RefCell<Index>,
     state: RefCell<State>,
     key: Key,
     mesh: Mesh<Parcel>,
@@ -114,8 +119,6 @@ pub struct Sampler {
 #[derive(Debug)]
 struct State {
     shard: Shard,
-    index: Index,
-    split: Split,
     /// On their way to the shards of other cores, by core.
     parcels: Vec<Option<Parcel>>,
     /// What the shard holds.
@@ -179,8 +182,6 @@ impl Sampler {
         let state = State {
             timings: Timings::new(&shard),
             shard,
-            index: Index::new(),
-            split: Split::new(),
             parcels: std::iter::repeat_with(|| None).take(mesh.cores()).collect(),
             charge,
             quiet: Quiet::new(QUIET),
@@ -189,6 +190,7 @@ impl Sampler {
         Self {
             at,
             shards,
+            index: RefCell::default(),
             state: RefCell::new(state),
             key: Key::new(seed ^ SHARD_SALT),
             mesh,
@@ -207,7 +209,11 @@ impl Sampler {
     fn home(&self, id: &[u8; 16]) -> usize {
         match self.shards {
             1 => self.at % self.mesh.cores(),
-            shards => usize::try_from(self.key.id(id) % shards as u64).expect("below the cores"),
+            // The upper half of the hash, as a part of 2^32.
+            shards => {
+                let home = ((self.key.id(id) >> 32) * shards as u64) >> 32;
+                usize::try_from(home).expect("below the shards")
+            }
         }
     }
 
@@ -232,7 +238,7 @@ impl Sampler {
         let mut late = false;
         loop {
             match self.take(message, late)? {
-                Taken::Yes(errand) => return Ok((self.state.borrow().index.count(), errand)),
+                Taken::Yes(errand) => return Ok((self.index.borrow().count(), errand)),
                 Taken::NoCredit => self.mesh.credit().await,
                 // As long as the client does: the collector has no limit here.
                 Taken::NoRoom(Refusal::Traces) => {
@@ -255,8 +261,8 @@ impl Sampler {
     /// Checks the request and gives every shard its part, if there is room: all at once, so that a
     /// client that leaves meanwhile cannot leave half of a request behind.
     fn take(&self, message: &mut Message, late: bool) -> Result<Taken, Refusal> {
-        let state = &mut *self.state.borrow_mut();
-        let State { shard, index, .. } = state;
+        let (state, index) = (&mut *self.state.borrow_mut(), &mut *self.index.borrow_mut());
+        let shard = &mut state.shard;
         let mine = |id: &[u8; 16]| self.home(id) == self.mesh.core();
         check(shard, message, index).map_err(Refusal::Unreadable)?;
         let body = message.region();
@@ -274,64 +280,69 @@ impl Sampler {
         if !self.mesh.has_credit() {
             return Ok(Taken::NoCredit);
         }
-        self.push(state, body, mine);
+        self.push(state, body, index, mine);
         let is_alone = self.mesh.cores() == 1;
-        Ok(Taken::Yes((!is_alone).then(|| self.send(state, body))))
+        Ok(Taken::Yes((!is_alone).then(|| self.send(state, body, index))))
     }
 
     /// Sends the other shards their parts.
-    fn send(&self, state: &mut State, message: &[u8]) -> Ticket<Parcel> {
-        let State { shard, index, split, parcels, .. } = state;
+    fn send(&self, state: &mut State, body: &[u8], index: &Index) -> Ticket<Parcel> {
+        let State { shard, parcels, .. } = state;
+        let mut last = (&NO_TRACE_ID, self.home(&NO_TRACE_ID));
+        index.placed().enumerate().for_each(|(at, placed)| {
+            let id = index.trace_id(placed.item, body).unwrap_or(&NO_TRACE_ID);
+            if id != last.0 {
+                last = (id, self.home(id));
+            }
+            if last.1 != self.mesh.core() {
+                let Parcel(parcel) = parcels[last.1].get_or_insert_with(|| self.parcel());
+                parcel.spans.add(body, index, &placed);
+                shard.hand_on(at, &mut parcel.notes);
+            }
+        });
         let errand = self.mesh.errand();
-        let owner = |id: &[u8; 16]| u16::try_from(self.home(id)).expect("fewer cores");
-        let count = split.plan_by(message, index, self.mesh.cores(), owner).len();
-        for part in 0..count {
-            let to = usize::from(split.parts()[part].endpoint);
-            if to == self.mesh.core() {
-                continue;
-            }
-            let parcel = parcels[to].insert(self.mesh.reuse().unwrap_or_default());
-            parcel.sampler = self.at;
-            parcel.notes.clear();
-            parcel.bytes.clear();
-            split.write(part, message, index, &mut parcel.bytes);
-        }
-        for (item, to) in split.owners().iter().enumerate() {
-            if let Some(parcel) = &mut parcels[usize::from(*to)] {
-                shard.hand_on(item, &mut parcel.notes);
-            }
-        }
         for (to, parcel) in parcels.iter_mut().enumerate() {
             parcel.take().into_iter().for_each(|parcel| errand.send(to, parcel));
         }
         errand
     }
 
-    /// Takes what another core has checked and cut for this shard. It has room.
-    pub fn accept(&self, parcel: &mut Parcel) {
-        let state = &mut *self.state.borrow_mut();
-        let State { shard, index, .. } = state;
-        let scanned = otlp::scan(Signal::Traces, &parcel.bytes, index);
-        assert!(scanned.is_ok(), "cut from a request that was checked");
-        shard.trust(&parcel.bytes, index, &mut parcel.notes);
-        self.push(state, &parcel.bytes, |_| true);
+    /// An empty one.
+    fn parcel(&self) -> Parcel {
+        let Parcel(mut parcel) = self.mesh.reuse().unwrap_or_default();
+        parcel.sampler = self.at;
+        parcel.spans.begin(Signal::Traces);
+        parcel.notes.clear();
+        Parcel(parcel)
     }
 
-    /// Takes what a sampler with other policies has cut for this shard. It has room.
-    fn accept_unknown(&self, body: &[u8]) {
+    /// Takes what another core has checked and picked for this shard. It has room.
+    pub fn accept(&self, Parcel(parcel): &mut Parcel) {
         let state = &mut *self.state.borrow_mut();
-        let State { shard, index, .. } = state;
-        let checked =
-            otlp::scan(Signal::Traces, body, index).and_then(|()| shard.check(body, index));
-        assert!(checked.is_ok(), "cut from a request that was checked");
-        self.push(state, body, |_| true);
+        let (body, index) = parcel.spans.request();
+        state.shard.trust(body, index, &mut parcel.notes);
+        self.push(state, body, index, |_| true);
+    }
+
+    /// Takes what a sampler with other policies has picked for this shard. It has room.
+    fn accept_unknown(&self, spans: &Pick) {
+        let state = &mut *self.state.borrow_mut();
+        let (body, index) = spans.request();
+        let checked = state.shard.check(body, index);
+        assert!(checked.is_ok(), "picked from a request that was checked");
+        self.push(state, body, index, |_| true);
     }
 
     /// Gives the own shard the spans that are `mine` of the request that was checked just now.
-    fn push(&self, state: &mut State, message: &[u8], mine: impl Fn(&[u8; 16]) -> bool) {
-        let State { shard, index, split, .. } = &mut *state;
-        let theirs = self.before.take(message, index, split, &mine);
-        shard.push(moment(), message, index, |id| mine(id) && !theirs.contains(id));
+    fn push(
+        &self,
+        state: &mut State,
+        body: &[u8],
+        index: &Index,
+        mine: impl Fn(&[u8; 16]) -> bool,
+    ) {
+        let theirs = self.before.take(body, index, &mine);
+        state.shard.push(moment(), body, index, |id| mine(id) && !theirs.contains(id));
         state.settle();
         if state.shard.has_leaving() {
             self.bell.ring();

@@ -92,7 +92,7 @@ const ROOMS: &[(&str, Kind, &[&str])] = &[
             "time",
         ],
     ),
-    ("sampler", Rim, &["rpc", "runtime", "sample", "route", "otlp", "telemetry", "time"]),
+    ("sampler", Rim, &["rpc", "runtime", "sample", "otlp", "telemetry", "time"]),
     // beside the building: workloads for tests, benches and the demo
     // Servers and sockets for the fuzz targets of whole connections.
     ("testing", Rim, &["rpc", "net", "runtime", "sample", "route", "otlp", "time"]),

@@ -64,6 +64,17 @@ pub struct Item {
     pub(super) id: u32,
 }
 
+/// An item and what is around it, each with its position in the request.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed<'a> {
+    /// Its resource.
+    pub resource: (u32, &'a Resource),
+    /// Its scope.
+    pub scope: (u32, &'a Scope),
+    /// The item.
+    pub item: &'a Item,
+}
+
 impl Item {
     /// The trace id; `None` if it is absent or empty, and for metrics.
     #[must_use]
@@ -146,6 +157,15 @@ impl Index {
     #[must_use]
     pub fn items(&self) -> &[Item] {
         &self.items
+    }
+
+    /// All items, in what they stand.
+    pub fn placed(&self) -> impl Iterator<Item = Placed<'_>> {
+        (0..).zip(&self.resources).flat_map(move |resource| {
+            self.scopes_of(resource.1).flat_map(move |scope| {
+                self.items_of(scope.1).iter().map(move |item| Placed { resource, scope, item })
+            })
+        })
     }
 
     /// The scopes of a resource, with their positions.

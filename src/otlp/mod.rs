@@ -20,6 +20,7 @@ mod index;
 pub mod json;
 mod layout;
 pub mod metric;
+mod pick;
 mod pieces;
 pub mod reply;
 mod scan;
@@ -34,7 +35,8 @@ pub mod write;
 
 pub use count::{items, items_of};
 pub use error::Error;
-pub use index::{Index, Item, KEEP_ITEMS_MAX, Resource, Scope};
+pub use index::{Index, Item, KEEP_ITEMS_MAX, Placed, Resource, Scope};
+pub use pick::Pick;
 pub use pieces::scan_pieces;
 pub use scan::scan;
 pub use signal::Signal;

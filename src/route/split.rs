@@ -133,24 +133,11 @@ impl Split {
     /// An item without a trace id goes where 16 zero bytes go, as in the collector
     /// (loadbalancing 2.3).
     pub fn plan(&mut self, body: &[u8], index: &Index, ring: &Ring) -> &[Part] {
-        let owner = |id: &[u8; 16]| ring.owner(id).expect("the ring is not empty");
-        self.plan_by(body, index, ring.endpoints().len(), owner)
-    }
-
-    /// [`Self::plan`] with any rule: `owner` says which of `owners` has a trace id. Without owners
-    /// there are no parts.
-    pub fn plan_by(
-        &mut self,
-        body: &[u8],
-        index: &Index,
-        owners: usize,
-        owner: impl Fn(&[u8; 16]) -> u16,
-    ) -> &[Part] {
-        self.begin(owners);
-        if owners == 0 {
+        self.begin(ring.endpoints().len());
+        if ring.endpoints().is_empty() {
             return &self.parts;
         }
-        let owners = self.find_owners(body, index, owner);
+        let owners = self.find_owners(body, index, ring);
         let mut next = owners.iter();
         for (r, resource) in (0u32..).zip(index.resources()) {
             for (s, scope) in index.scopes_of(resource) {
@@ -167,12 +154,8 @@ impl Split {
     /// Who owns each item, in the order of the items, which is that of their scopes. In a loop of
     /// its own, since the table of owners is not near: here many looks at it wait together, while
     /// each one would be waited for where it decides what comes next.
-    fn find_owners(
-        &mut self,
-        body: &[u8],
-        index: &Index,
-        owner: impl Fn(&[u8; 16]) -> u16,
-    ) -> Vec<u16> {
+    fn find_owners(&mut self, body: &[u8], index: &Index, ring: &Ring) -> Vec<u16> {
+        let owner = |id: &[u8; 16]| ring.owner(id).expect("the ring is not empty");
         let mut owners = std::mem::take(&mut self.owners);
         let mut last = (&NO_ID, owner(&NO_ID));
         owners.extend(index.items().iter().map(|item| {
@@ -236,12 +219,6 @@ impl Split {
     #[must_use]
     pub fn parts(&self) -> &[Part] {
         &self.parts
-    }
-
-    /// Owner of each item of the last plan by trace ids.
-    #[must_use]
-    pub fn owners(&self) -> &[u16] {
-        &self.owners
     }
 
     /// Appends a part of the last plan, `Part::bytes` bytes, to `out`. `body` and `index` are those

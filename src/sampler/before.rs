@@ -6,8 +6,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::Sampler;
-use crate::otlp::Index;
-use crate::route::Split;
+use crate::otlp::{Index, Pick, Signal};
 
 /// The sampler before, while there is one.
 #[derive(Debug, Default)]
@@ -34,23 +33,25 @@ impl Before {
     /// Gives it the spans that are `mine` and whose trace it knows; says which traces those are.
     pub(super) fn take(
         &self,
-        message: &[u8],
+        body: &[u8],
         index: &Index,
-        split: &mut Split,
         mine: impl Fn(&[u8; 16]) -> bool,
     ) -> HashSet<[u8; 16]> {
         let Some(sampler) = &*self.0.borrow() else { return HashSet::new() };
-        let ids = index.items().iter().filter_map(|item| index.trace_id(item, message));
+        let ids = index.items().iter().filter_map(|item| index.trace_id(item, body));
         let known: HashSet<[u8; 16]> =
             ids.filter(|id| mine(id) && sampler.knows(id)).copied().collect();
         if known.is_empty() {
             return known;
         }
-        let parts = split.plan_by(message, index, 2, |id| u16::from(known.contains(id)));
-        let theirs = parts.iter().position(|part| part.endpoint == 1).expect("some are known");
-        let mut body = Vec::new();
-        split.write(theirs, message, index, &mut body);
-        sampler.accept_unknown(&body);
+        let mut theirs = Pick::default();
+        theirs.begin(Signal::Traces);
+        for placed in index.placed() {
+            if index.trace_id(placed.item, body).is_some_and(|id| known.contains(id)) {
+                theirs.add(body, index, &placed);
+            }
+        }
+        sampler.accept_unknown(&theirs);
         known
     }
 }
