@@ -282,11 +282,10 @@ fn inside<'a>(
     extents.iter().flat_map(move |extent| messages(extent.of(body), number))
 }
 
-fn keep<T>(table: &mut Vec<T>) {
+/// Empties a table of one request for the next; memory is kept for [`KEEP_ITEMS_MAX`] entries.
+pub(crate) fn keep<T>(table: &mut Vec<T>) {
     table.clear();
-    if table.capacity() > KEEP_ITEMS_MAX {
-        table.shrink_to(KEEP_ITEMS_MAX);
-    }
+    table.shrink_to(KEEP_ITEMS_MAX);
 }
 
 #[inline]

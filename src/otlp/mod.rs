@@ -35,6 +35,7 @@ pub mod write;
 
 pub use count::{items, items_of};
 pub use error::Error;
+pub(crate) use index::keep;
 pub use index::{Index, Item, KEEP_ITEMS_MAX, Placed, Resource, Scope};
 pub use pick::Pick;
 pub use pieces::scan_pieces;

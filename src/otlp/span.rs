@@ -1,9 +1,9 @@
 //! One walk over a span: everything is checked, and what policies ask for is noted as it is passed.
 //! There are two that say the same: a quick one for what SDKs write, and a careful one.
 
-use super::Error;
 use super::check::{self, entry};
 use super::wire::{Extent, I32, I64, LEN, Reader, VARINT};
+use super::{Error, keep};
 
 mod quick;
 
@@ -99,8 +99,8 @@ pub struct Notes {
 impl Notes {
     /// Of no span.
     pub fn clear(&mut self) {
-        self.facts.clear();
-        self.found.clear();
+        keep(&mut self.facts);
+        keep(&mut self.found);
     }
 
     /// Begins those of one more span: its facts, and where its attributes go.

@@ -10,7 +10,7 @@
 //! So the cost is per item and per (scope, endpoint) that meet, never per scope and endpoint.
 
 use crate::otlp::wire::{Extent, push_varint, varint_len};
-use crate::otlp::{Index, Resource, Scope};
+use crate::otlp::{Index, Resource, Scope, keep};
 
 use super::Ring;
 
@@ -346,16 +346,6 @@ impl Split {
 }
 
 static NO_ID: [u8; 16] = [0; 16];
-
-/// Entries of each table whose memory is kept between requests.
-const KEEP_MAX: usize = crate::otlp::KEEP_ITEMS_MAX;
-
-fn keep<T>(table: &mut Vec<T>) {
-    table.clear();
-    if table.capacity() > KEEP_MAX {
-        table.shrink_to(KEEP_MAX);
-    }
-}
 
 #[inline]
 fn push<T>(table: &mut Vec<T>, entry: T) -> u32 {

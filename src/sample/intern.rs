@@ -71,6 +71,16 @@ impl Interner {
         self.index.find(self.key.bytes(fields), same).copied()
     }
 
+    /// [`Self::find`], where it most likely is the one at `guess`, if that is still in use.
+    #[must_use]
+    pub fn find_at(&self, guess: Option<u32>, fields: &[u8]) -> Option<u32> {
+        let envelope = guess.and_then(|at| self.envelopes.get(at as usize)?.as_ref());
+        match envelope {
+            Some(envelope) if envelope.shared && *envelope.fields == *fields => guess,
+            _ => self.find(fields),
+        }
+    }
+
     /// Adds an envelope that [`Self::find`] did not find. It stays until it was counted and the
     /// count is zero again.
     pub fn add(&mut self, fields: &[u8], holds: Box<[u64]>, size: u64) -> u32 {
@@ -179,6 +189,21 @@ mod tests {
         assert_eq!(interner.find(&fields), Some(at));
         interner.release(at);
         assert_eq!((interner.find(&fields), interner.bytes()), (None, 0));
+    }
+
+    #[test]
+    fn a_guess_is_as_good_as_none() {
+        let mut interner = Interner::new(Key::new(1));
+        let (one, two) = ([0x0a, 1, b'a'], [0x0a, 1, b'b']);
+        let at = interner.add(&one, Box::default(), 0);
+        interner.add(&two, Box::default(), 0);
+        for guess in [None, Some(0), Some(1), Some(9)] {
+            assert_eq!(interner.find_at(guess, &one), Some(at), "{guess:?}");
+            assert_eq!(interner.find_at(guess, b"none"), None, "{guess:?}");
+        }
+        interner.count(at);
+        interner.release(at);
+        assert_eq!(interner.find_at(Some(at), &one), None, "it is gone");
     }
 
     #[test]

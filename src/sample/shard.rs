@@ -154,6 +154,10 @@ struct Marks {
 #[derive(Debug)]
 struct Ingest {
     notes: Notes,
+    /// Where the check found the resources and scopes of the request, in its order; nothing of one
+    /// that was not checked here.
+    resources: Vec<Option<u32>>,
+    scopes: Vec<Option<u32>>,
     lines: Lines,
     fields: Vec<u8>,
     /// Records that are looked at ahead.
@@ -222,6 +226,8 @@ impl Shard {
             in_hand: 0,
             ingest: Ingest {
                 notes: Notes::default(),
+                resources: Vec::new(),
+                scopes: Vec::new(),
                 lines: Lines::new(),
                 fields: Vec::new(),
                 ahead: Vec::new(),

@@ -6,6 +6,7 @@ use std::hint::black_box;
 
 use super::ticks::SLICE;
 use super::{Shard, State};
+use crate::otlp::keep;
 use crate::sample::wheel::Due;
 
 impl Shard {
@@ -26,7 +27,7 @@ impl Shard {
         let (lines, ahead) = (ingest.lines.all(), &mut ingest.ahead);
         // Nothing is asked about what comes, so the CPU has nothing to guess.
         black_box(lines.iter().fold(0, |sum, line| sum ^ traces.touch(line.hash)));
-        ahead.clear();
+        keep(ahead);
         ahead.extend(lines.iter().filter_map(|line| traces.guess(line.hash)));
         black_box(ahead.iter().filter_map(|slot| traces.look_at(*slot)).fold(0, u64::wrapping_add));
         ahead.retain_mut(|slot| match traces.get(*slot).state {

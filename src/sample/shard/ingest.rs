@@ -28,9 +28,18 @@ struct Batch<'a> {
     moment: Moment,
     index: &'a Index,
     notes: &'a Notes,
-    resource: &'a otlp::Resource,
+    resource: (usize, &'a otlp::Resource),
     /// Where its resource is kept, once a span needs it.
     kept: Option<u32>,
+}
+
+impl Ingest {
+    /// Nothing is known of the next request.
+    fn forget(&mut self) {
+        self.notes.clear();
+        otlp::keep(&mut self.resources);
+        otlp::keep(&mut self.scopes);
+    }
 }
 
 impl Shard {
@@ -41,14 +50,14 @@ impl Shard {
     /// The first thing that is wrong.
     pub fn check(&mut self, body: &[u8], index: &Index) -> Result<(), Error> {
         let Self { program, ingest, resources, scopes, .. } = self;
+        ingest.forget();
         let Ingest { notes, fields, .. } = ingest;
-        notes.clear();
         for resource in index.resources() {
             let others = joined(body, index, index.others_of_resource(resource), fields);
-            envelope(others, resources, check::resource)?;
+            ingest.resources.push(envelope(others, resources, check::resource)?);
             for (_, scope) in index.scopes_of(resource) {
                 let others = joined(body, index, index.others_of_scope(scope), fields);
-                envelope(others, scopes, check::scope)?;
+                ingest.scopes.push(envelope(others, scopes, check::scope)?);
                 for item in index.items_of(scope) {
                     span::read(index.bytes(body, item.field), &program.wanted, notes)?;
                 }
@@ -69,6 +78,7 @@ impl Shard {
         if cfg!(debug_assertions) {
             assert!(self.check(body, index).is_ok() && self.ingest.notes == *notes);
         }
+        self.ingest.forget();
         std::mem::swap(&mut self.ingest.notes, notes);
     }
 
@@ -88,11 +98,11 @@ impl Shard {
         self.look_ahead_in();
         let notes = std::mem::take(&mut self.ingest.notes);
         assert_eq!(notes.facts.len(), index.items().len(), "this request was checked");
-        for (at, resource) in index.resources().iter().enumerate() {
+        for resource in index.resources().iter().enumerate() {
             self.ingest.batch = self.ingest.batch.wrapping_add(1);
             let notes = &notes;
             let mut batch = Batch { body, moment, index, notes, resource, kept: None };
-            for line in self.ingest.lines.of_resource(at) {
+            for line in self.ingest.lines.of_resource(resource.0) {
                 self.take(&mut batch, line);
             }
         }
@@ -248,9 +258,11 @@ impl Shard {
             let field = index.bytes(body, index.items()[item as usize].field);
             let ScopeAt { group, kept } = &mut ingest.lines.scopes[scope as usize];
             let scope = *kept.get_or_insert_with(|| {
+                let guess = ingest.scopes.get(scope as usize).copied().flatten();
                 let extents = index.others_of_scope(&index.scopes()[scope as usize]);
                 let fields = joined(body, index, extents, &mut ingest.fields);
-                intern_scope(scopes, fields, program)
+                let known = scopes.find_at(guess, fields);
+                known.unwrap_or_else(|| add_scope(scopes, fields, program))
             });
             let origin = Origin { resource, scope, batch: ingest.batch, group: *group };
             if way == Way::Wait {
@@ -290,9 +302,12 @@ impl Shard {
     fn resource(&mut self, batch: &mut Batch<'_>) -> u32 {
         let Self { resources, ingest, program, .. } = self;
         *batch.kept.get_or_insert_with(|| {
-            let extents = batch.index.others_of_resource(batch.resource);
+            let (at, resource) = batch.resource;
+            let guess = ingest.resources.get(at).copied().flatten();
+            let extents = batch.index.others_of_resource(resource);
             let fields = joined(batch.body, batch.index, extents, &mut ingest.fields);
-            intern_resource(resources, fields, program)
+            let known = resources.find_at(guess, fields);
+            known.unwrap_or_else(|| add_resource(resources, fields, program))
         })
     }
 
@@ -370,27 +385,23 @@ impl Shard {
     }
 }
 
-fn intern_resource(resources: &mut Interner, fields: &[u8], program: &Program) -> u32 {
-    resources.find(fields).unwrap_or_else(|| {
-        let at = resources.add(fields, vec![0; program.words].into(), 0);
-        let envelope = resources.get_mut(at);
-        let (content, mut holds) = (envelope.content(), vec![0; program.words]);
-        program.ask_resource(content, &mut holds);
-        let size = if program.needs_size { size::field(size::resource(content)) } else { 0 };
-        (envelope.holds, envelope.size) = (holds.into(), size);
-        at
-    })
+fn add_resource(resources: &mut Interner, fields: &[u8], program: &Program) -> u32 {
+    let at = resources.add(fields, vec![0; program.words].into(), 0);
+    let envelope = resources.get_mut(at);
+    let (content, mut holds) = (envelope.content(), vec![0; program.words]);
+    program.ask_resource(content, &mut holds);
+    let size = if program.needs_size { size::field(size::resource(content)) } else { 0 };
+    (envelope.holds, envelope.size) = (holds.into(), size);
+    at
 }
 
-fn intern_scope(scopes: &mut Interner, fields: &[u8], program: &Program) -> u32 {
-    scopes.find(fields).unwrap_or_else(|| {
-        let at = scopes.add(fields, Box::default(), 0);
-        let envelope = scopes.get_mut(at);
-        if program.needs_size {
-            envelope.size = size::field(size::scope(envelope.content()));
-        }
-        at
-    })
+fn add_scope(scopes: &mut Interner, fields: &[u8], program: &Program) -> u32 {
+    let at = scopes.add(fields, Box::default(), 0);
+    let envelope = scopes.get_mut(at);
+    if program.needs_size {
+        envelope.size = size::field(size::scope(envelope.content()));
+    }
+    at
 }
 
 /// The fields of an envelope, side by side.
@@ -412,14 +423,14 @@ fn joined<'a>(
     }
 }
 
-/// Checks an envelope, unless it is one that was checked before.
+/// Checks an envelope, unless it is one that was checked before: where it is kept then.
 fn envelope(
     fields: &[u8],
     known: &Interner,
     check: fn(&[u8], Extent) -> Result<(), Error>,
-) -> Result<(), Error> {
-    if known.find(fields).is_some() {
-        return Ok(());
+) -> Result<Option<u32>, Error> {
+    if let Some(at) = known.find(fields) {
+        return Ok(Some(at));
     }
     let end = u32::try_from(fields.len()).expect("shorter than the request");
     let mut reader = Reader::new(fields, Extent { start: 0, end });
@@ -431,5 +442,5 @@ fn envelope(
             reader.skip(tag)?;
         }
     }
-    Ok(())
+    Ok(None)
 }

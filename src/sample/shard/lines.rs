@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use hashbrown::HashTable;
 
-use crate::otlp::Index;
 use crate::otlp::span::NO_TRACE_ID;
+use crate::otlp::{Index, keep};
 
 const NONE: u32 = u32::MAX;
 /// A table larger than this is not kept: clearing it would cost every small request.
@@ -106,10 +106,10 @@ impl Lines {
     }
 
     fn clear(&mut self) {
-        self.lines.clear();
-        self.places.clear();
-        self.firsts.clear();
-        self.scopes.clear();
+        keep(&mut self.lines);
+        keep(&mut self.places);
+        keep(&mut self.firsts);
+        keep(&mut self.scopes);
         if self.table.capacity() > TABLE_MAX {
             self.table = HashTable::new();
         } else {
