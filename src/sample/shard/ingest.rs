@@ -40,6 +40,46 @@ impl Ingest {
         otlp::keep(&mut self.resources);
         otlp::keep(&mut self.scopes);
     }
+
+    /// Where the resource of the ResourceSpans is kept, now that a span needs it.
+    #[inline]
+    fn resource(
+        &mut self,
+        batch: &mut Batch<'_>,
+        resources: &mut Interner,
+        program: &Program,
+    ) -> u32 {
+        *batch.kept.get_or_insert_with(|| {
+            let (at, resource) = batch.resource;
+            let guess = self.resources.get(at).copied().flatten();
+            let extents = batch.index.others_of_resource(resource);
+            let fields = joined(batch.body, batch.index, extents, &mut self.fields);
+            let known = resources.find_at(guess, fields);
+            known.unwrap_or_else(|| add_resource(resources, fields, program))
+        })
+    }
+
+    /// Where scope number `at` of the request is kept, now that a span needs it, and its number
+    /// over all requests.
+    #[inline]
+    fn scope(
+        &mut self,
+        at: u32,
+        batch: &Batch<'_>,
+        scopes: &mut Interner,
+        program: &Program,
+    ) -> (u32, u32) {
+        let at = at as usize;
+        let ScopeAt { group, kept } = &mut self.lines.scopes[at];
+        let scope = *kept.get_or_insert_with(|| {
+            let guess = self.scopes.get(at).copied().flatten();
+            let extents = batch.index.others_of_scope(&batch.index.scopes()[at]);
+            let fields = joined(batch.body, batch.index, extents, &mut self.fields);
+            let known = scopes.find_at(guess, fields);
+            known.unwrap_or_else(|| add_scope(scopes, fields, program))
+        });
+        (scope, *group)
+    }
 }
 
 impl Shard {
@@ -242,8 +282,8 @@ impl Shard {
     /// Gives the spans of a line to the chain `at`. What they add to the size of its trace.
     fn append(&mut self, batch: &mut Batch<'_>, line: usize, at: u32, way: Way) -> Sum {
         let (body, index) = (batch.body, batch.index);
-        let resource = self.resource(batch);
         let Self { chains, resources, scopes, buffer, program, ingest, .. } = self;
+        let resource = ingest.resource(batch, resources, program);
         let known = resources.get(resource);
         let (chain, holds) = chains.with_bits(at);
         if way == Way::Wait {
@@ -256,15 +296,8 @@ impl Shard {
             let Place { item, scope, .. } = ingest.lines.place(place);
             let facts = &batch.notes.facts[item as usize];
             let field = index.bytes(body, index.items()[item as usize].field);
-            let ScopeAt { group, kept } = &mut ingest.lines.scopes[scope as usize];
-            let scope = *kept.get_or_insert_with(|| {
-                let guess = ingest.scopes.get(scope as usize).copied().flatten();
-                let extents = index.others_of_scope(&index.scopes()[scope as usize]);
-                let fields = joined(body, index, extents, &mut ingest.fields);
-                let known = scopes.find_at(guess, fields);
-                known.unwrap_or_else(|| add_scope(scopes, fields, program))
-            });
-            let origin = Origin { resource, scope, batch: ingest.batch, group: *group };
+            let (scope, group) = ingest.scope(scope, batch, scopes, program);
+            let origin = Origin { resource, scope, batch: ingest.batch, group };
             if way == Way::Wait {
                 let scope = scopes.get(scope);
                 let subject = Subject {
@@ -296,19 +329,6 @@ impl Shard {
         }
         self.count_runs();
         sum
-    }
-
-    /// Where the resource of the ResourceSpans is kept, now that a span needs it.
-    fn resource(&mut self, batch: &mut Batch<'_>) -> u32 {
-        let Self { resources, ingest, program, .. } = self;
-        *batch.kept.get_or_insert_with(|| {
-            let (at, resource) = batch.resource;
-            let guess = ingest.resources.get(at).copied().flatten();
-            let extents = batch.index.others_of_resource(resource);
-            let fields = joined(batch.body, batch.index, extents, &mut ingest.fields);
-            let known = resources.find_at(guess, fields);
-            known.unwrap_or_else(|| add_resource(resources, fields, program))
-        })
     }
 
     /// All spans of a trace in this ResourceSpans are taken.
