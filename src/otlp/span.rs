@@ -321,6 +321,20 @@ mod tests {
     }
 
     #[test]
+    fn notes_of_a_huge_request_do_not_keep_its_memory() {
+        let max = crate::otlp::KEEP_ITEMS_MAX;
+        let (mut wanted, mut notes) = (Wanted::default(), Notes::default());
+        wanted.position(b"k");
+        let field = [&b"\x12\x09"[..], b"\x4a\x07\x0a\x01k\x12\x02\x10\x01"].concat();
+        for _ in 0..3 * max {
+            read(&field, &wanted, &mut notes).unwrap();
+        }
+        assert_eq!((notes.facts.len(), notes.found.len()), (3 * max, 3 * max));
+        notes.clear();
+        assert!(notes.facts.capacity() <= max && notes.found.capacity() <= max);
+    }
+
+    #[test]
     fn notes_that_are_handed_on_are_those_of_the_spans() {
         let mut wanted = Wanted::default();
         wanted.position(b"k");
