@@ -68,8 +68,9 @@ const _: () = assert!(size_of::<Record>() == 64, "one look at memory");
 #[derive(Debug)]
 pub struct Chains {
     blocks: Vec<Vec<Record>>,
-    /// Predicates that hold, `words` per record, where one word is not enough.
+    /// Predicates that hold, where the word in the record is not enough.
     bits: Vec<Box<[u64]>>,
+    /// Words of them per record; 0 where the one is enough.
     words: usize,
     free: Vec<u32>,
 }
@@ -78,14 +79,14 @@ impl Chains {
     /// For traces with `words` words of predicates.
     #[must_use]
     pub const fn new(words: usize) -> Self {
+        let words = if words > 1 { words } else { 0 };
         Self { blocks: Vec::new(), bits: Vec::new(), words, free: Vec::new() }
     }
 
     /// Bytes allocated.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        let more = if self.words > 1 { self.words * size_of::<u64>() } else { 0 };
-        let record = size_of::<Record>() + more;
+        let record = size_of::<Record>() + self.words * size_of::<u64>();
         (self.blocks.len() * BLOCK * record + self.free.capacity() * size_of::<u32>()) as u64
     }
 
@@ -115,7 +116,7 @@ impl Chains {
     pub fn bits(&self, at: u32) -> &[u64] {
         let (block, at) = (at as usize / BLOCK, at as usize % BLOCK);
         match self.words {
-            0 | 1 => slice::from_ref(&self.blocks[block][at].bits),
+            0 => slice::from_ref(&self.blocks[block][at].bits),
             words => &self.bits[block][at * words..][..words],
         }
     }
@@ -126,7 +127,7 @@ impl Chains {
         let (block, at) = (at as usize / BLOCK, at as usize % BLOCK);
         let Record { chain, bits } = &mut self.blocks[block][at];
         let bits = match self.words {
-            0 | 1 => slice::from_mut(bits),
+            0 => slice::from_mut(bits),
             words => &mut self.bits[block][at * words..][..words],
         };
         (chain, bits)
@@ -154,8 +155,7 @@ impl Chains {
     fn grow(&mut self) -> u32 {
         if self.blocks.last().is_none_or(|block| block.len() == BLOCK) {
             self.blocks.push(Vec::with_capacity(BLOCK));
-            let more = if self.words > 1 { BLOCK * self.words } else { 0 };
-            self.bits.push(vec![0; more].into());
+            self.bits.push(vec![0; BLOCK * self.words].into());
         }
         let blocks = self.blocks.len() - 1;
         self.blocks[blocks].push(Record { chain: Chain::empty(), bits: 0 });
