@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use super::buffer::{Address, Buffer, Origin};
+use super::buffer::{Address, Buffer};
 use super::census::{Census, Seat};
 use super::chains::Chains;
 use super::decided::Decided;
@@ -162,8 +162,6 @@ struct Ingest {
     fields: Vec<u8>,
     /// Records that are looked at ahead.
     ahead: Vec<u32>,
-    /// Runs that have begun and are not counted yet.
-    runs: Vec<Origin>,
     /// Number of the ResourceSpans, over all requests.
     batch: u32,
 }
@@ -231,7 +229,6 @@ impl Shard {
                 lines: Lines::new(),
                 fields: Vec::new(),
                 ahead: Vec::new(),
-                runs: Vec::new(),
                 batch: 0,
             },
             states: States::new(options.gates.use_trace_state),
@@ -358,15 +355,6 @@ impl Shard {
     fn release(&mut self, chain: u32) {
         self.states.forget(chain);
         self.chains.release(chain);
-    }
-
-    /// Counts the runs that spans have begun.
-    fn count_runs(&mut self) {
-        let Self { ingest, resources, scopes, .. } = self;
-        for origin in ingest.runs.drain(..) {
-            resources.count(origin.resource);
-            scopes.count(origin.scope);
-        }
     }
 
     fn free_segments(&mut self, tick: u64) {

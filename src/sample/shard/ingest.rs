@@ -284,10 +284,9 @@ impl Shard {
         let (body, index) = (batch.body, batch.index);
         let Self { chains, resources, scopes, buffer, program, ingest, .. } = self;
         let resource = ingest.resource(batch, resources, program);
-        let known = resources.get(resource);
         let (chain, holds) = chains.with_bits(at);
         if way == Way::Wait {
-            bits::add(holds, &known.holds);
+            bits::add(holds, &resources.get(resource).holds);
         }
         let mut sum = Sum::default();
         let mut next = ingest.lines.first(line);
@@ -304,7 +303,7 @@ impl Shard {
                     field,
                     facts,
                     found: batch.notes.found_of(facts),
-                    resource: known.content(),
+                    resource: resources.get(resource).content(),
                     scope: scope.content(),
                 };
                 let unix_nanos = batch.moment.unix_nanos;
@@ -324,10 +323,10 @@ impl Shard {
                 buffer.pin(tail);
             }
             if new_run {
-                ingest.runs.push(origin);
+                resources.count(resource);
+                scopes.count(origin.scope);
             }
         }
-        self.count_runs();
         sum
     }
 
