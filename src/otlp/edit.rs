@@ -19,7 +19,7 @@ use super::layout::{
 };
 use super::metric::Kind;
 use super::wire::{Extent, LEN, Reader, push_varint};
-use super::{Error, KEEP_ITEMS_MAX, Signal, write};
+use super::{Error, Signal, keep, write};
 
 mod list;
 
@@ -413,8 +413,7 @@ impl Editor {
 
     /// Forgets the request before, and memory that a large one took.
     fn clear(&mut self) {
-        self.patches.clear();
-        self.patches.shrink_to(KEEP_ITEMS_MAX);
+        keep(&mut self.patches);
         self.made.clear();
         self.made.shrink_to(KEEP_MADE_BYTES_MAX);
         self.grown = 0;

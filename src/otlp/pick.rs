@@ -79,19 +79,11 @@ impl Pick {
 
 #[cfg(test)]
 mod tests {
+    use super::super::write::field;
     use super::super::{scan, scan_pieces};
     use super::*;
     use crate::testing::random::Random;
     use crate::testing::scatter::scatter;
-
-    fn field(tag: u8, content: &[u8]) -> Vec<u8> {
-        let len = u8::try_from(content.len()).unwrap();
-        if len < 0x80 {
-            [&[tag, len], content].concat()
-        } else {
-            [&[tag, len, 1], content].concat()
-        }
-    }
 
     /// What an index says of each item: its resource and scope, its field and its id.
     type Said<'a> = Vec<(Vec<&'a [u8]>, Vec<&'a [u8]>, &'a [u8], Option<&'a [u8; 16]>)>;
@@ -113,8 +105,8 @@ mod tests {
     }
 
     fn span(random: &mut Random) -> Vec<u8> {
-        let id = field(0x0a, &[u8::try_from(random.below(250)).unwrap(); 16]);
-        field(0x12, if random.chance(0.2) { &[] } else { &id })
+        let id = field(1, &[u8::try_from(random.below(250)).unwrap(); 16]);
+        field(2, if random.chance(0.2) { &[] } else { &id })
     }
 
     fn request(random: &mut Random) -> Vec<u8> {
@@ -123,9 +115,9 @@ mod tests {
             let mut scopes = Vec::new();
             for _ in few(random, 3) {
                 let spans = few(random, 3).iter().map(|_| span(random)).collect::<Vec<_>>();
-                scopes.extend(field(0x12, &[spans.concat(), field(0x0a, b"\x0a\x01n")].concat()));
+                scopes.extend(field(2, &[spans.concat(), field(1, b"\x0a\x01n")].concat()));
             }
-            field(0x0a, &[field(0x0a, b""), scopes, field(0x1a, b"url")].concat())
+            field(1, &[field(1, b""), scopes, field(3, b"url")].concat())
         };
         few(random, 4).iter().flat_map(|_| resource(random)).collect()
     }

@@ -254,15 +254,9 @@ impl<'a> Walk<'a> {
 #[cfg(test)]
 mod tests {
     use super::super::scan;
-    use super::super::wire::push_varint;
+    use super::super::write::field;
     use super::*;
     use crate::testing::scatter::scatter;
-
-    fn field(number: u32, content: &[u8]) -> Vec<u8> {
-        let mut field = vec![tag(number)];
-        push_varint(&mut field, u32::try_from(content.len()).unwrap());
-        [&field, content].concat()
-    }
 
     fn span(id: u8) -> Vec<u8> {
         let ids = [field(1, &[id; 16]), field(2, &[8; 8])].concat();

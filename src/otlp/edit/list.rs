@@ -4,7 +4,7 @@
 use super::{Action, Patch, Piece, Source, Verb, since};
 use crate::otlp::layout::KEY_VALUE_VALUE;
 use crate::otlp::wire::{Extent, LEN, Reader};
-use crate::otlp::{Error, KEEP_ITEMS_MAX, write};
+use crate::otlp::{Error, keep, write};
 
 /// KeyValue field: the key.
 const KEY: u32 = 1;
@@ -43,10 +43,8 @@ impl Slot {
 
 impl List {
     pub(super) fn clear(&mut self) {
-        self.came.clear();
-        self.came.shrink_to(KEEP_ITEMS_MAX);
-        self.slots.clear();
-        self.slots.shrink_to(KEEP_ITEMS_MAX);
+        keep(&mut self.came);
+        keep(&mut self.slots);
         (self.is_changed, self.put) = (false, 0);
     }
 
