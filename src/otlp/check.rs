@@ -3,9 +3,9 @@
 //!
 //! The texts of errors are the collector's (loadbalancing 8.4).
 
-use super::Error;
 use super::value::Fields;
 use super::wire::{Extent, I32, I64, LEN, Reader, VARINT};
+use super::{Error, usual};
 
 /// Deepest nesting of values. The collector has no limit; SDKs have one of a few levels.
 pub const VALUE_DEPTH_MAX: u32 = 64;
@@ -102,70 +102,14 @@ pub(super) fn link(body: &[u8], message: Extent) -> Result<(), Error> {
 /// Checks a KeyValue and says where its key and its value lie.
 pub(super) fn entry(body: &[u8], message: Extent) -> Result<(Extent, Extent), Error> {
     let bytes = message.of(body);
-    if let Some((key, value)) = usual_entry(bytes).or_else(|| long_entry(bytes)) {
+    if let Some((key, value)) = usual::entry(bytes) {
         let place = Extent::within(body, value);
-        if !is_flat(value) {
+        if !usual::is_flat(value) {
             walk(VALUE, body, place, 0)?;
         }
         return Ok((Extent::within(body, key), place));
     }
     entry_slow(body, message)
-}
-
-/// Key and value of a KeyValue as nearly all are: both there, once, with lengths of one byte. The
-/// collector writes the value first. The value is not checked. Where it shares its lines with
-/// [`long_entry`] a span costs 5 ns more.
-#[inline(always)]
-pub(super) fn usual_entry(message: &[u8]) -> Option<(&[u8], &[u8])> {
-    let [first @ (0x0a | 0x12), len @ 0..0x80, ref rest @ ..] = *message else { return None };
-    let (one, rest) = rest.split_at_checked(len.into())?;
-    let [second, other @ 0..0x80, ref two @ ..] = *rest else { return None };
-    if first ^ second != 0x0a ^ 0x12 || two.len() != usize::from(other) {
-        return None;
-    }
-    Some(if first == 0x0a { (one, two) } else { (two, one) })
-}
-
-/// [`usual_entry`] with lengths of one or two bytes, for statements and URLs.
-fn long_entry(message: &[u8]) -> Option<(&[u8], &[u8])> {
-    let [first @ (0x0a | 0x12), ref rest @ ..] = *message else { return None };
-    let (one, rest) = usual_content(rest)?;
-    let [second, ref rest @ ..] = *rest else { return None };
-    let (two, rest) = usual_content(rest)?;
-    if first ^ second != 0x0a ^ 0x12 || !rest.is_empty() {
-        return None;
-    }
-    Some(if first == 0x0a { (one, two) } else { (two, one) })
-}
-
-/// As many bytes as the length says that stands before them, in one byte or two, and the rest.
-#[inline(always)]
-pub(super) fn usual_content(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    match *bytes {
-        [len @ 0..0x80, ref rest @ ..] => rest.split_at_checked(len.into()),
-        [low, high @ 0..0x80, ref rest @ ..] => {
-            rest.split_at_checked(usize::from(low & 0x7f) | usize::from(high) << 7)
-        }
-        _ => None,
-    }
-}
-
-/// Nothing, or a string, a bool or a number that is all of its AnyValue, with a length of one byte.
-#[inline(always)]
-pub(super) fn is_flat(value: &[u8]) -> bool {
-    match *value {
-        [0x0a, len @ 0..0x80, ..] => value.len() == 2 + usize::from(len),
-        [0x10, bool] => bool < 0x80,
-        [0x18, ref int @ ..] => {
-            !int.is_empty()
-                && int.len() <= 10
-                && int[int.len() - 1] < 0x80
-                && int[..int.len() - 1].iter().all(|b| *b >= 0x80)
-        }
-        [0x21, ..] => value.len() == 9,
-        [] => true,
-        _ => false,
-    }
 }
 
 #[cold]

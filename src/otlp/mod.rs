@@ -29,6 +29,7 @@ mod signal;
 pub mod size;
 pub mod span;
 pub mod text;
+mod usual;
 pub mod value;
 pub mod wire;
 pub mod write;

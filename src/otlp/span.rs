@@ -13,10 +13,12 @@ pub struct Wanted {
     keys: Vec<Box<[u8]>>,
     /// Positions in `keys`, by length of the key; the last row holds all longer ones.
     by_len: Vec<Vec<u16>>,
+    /// Which rows hold any, a bit each.
+    lengths: u64,
 }
 
-/// Lengths that have a row of their own.
-const LENGTHS: usize = 64;
+/// The last row.
+const LONG: usize = u64::BITS as usize - 1;
 
 impl Wanted {
     /// The position of `key`, which is wanted from now on.
@@ -29,17 +31,22 @@ impl Wanted {
         }
         let at = u16::try_from(self.keys.len()).expect("fewer keys than bytes of a configuration");
         self.keys.push(key.into());
-        self.by_len.resize(LENGTHS + 1, Vec::new());
-        self.by_len[key.len().min(LENGTHS)].push(at);
+        self.by_len.resize(LONG + 1, Vec::new());
+        self.by_len[key.len().min(LONG)].push(at);
+        self.lengths |= 1 << key.len().min(LONG);
         at
     }
 
     /// The position of `key` if it is wanted.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, key: &[u8]) -> Option<u16> {
-        let row = self.by_len.get(key.len().min(LENGTHS))?;
-        row.iter().copied().find(|&at| *self.keys[at as usize] == *key)
+        let row = key.len().min(LONG);
+        if self.lengths >> row & 1 == 0 { None } else { self.find_in(row, key) }
+    }
+
+    fn find_in(&self, row: usize, key: &[u8]) -> Option<u16> {
+        self.by_len[row].iter().copied().find(|&at| *self.keys[at as usize] == *key)
     }
 
     /// How many keys are wanted.
@@ -163,7 +170,7 @@ fn careful(body: &[u8], span: Extent, wanted: &Wanted, notes: &mut Notes) -> Res
     while !reader.at_end() {
         field(&mut reader, body, facts, |content| {
             let (key, value) = entry(body, content)?;
-            note(body, key, value, wanted, found, first);
+            note(body, (key.of(body), value.of(body)), wanted, found, first);
             Ok(())
         })?;
     }
@@ -190,16 +197,15 @@ fn fixed64(reader: &mut Reader<'_>, body: &[u8]) -> Result<u64, Error> {
 #[inline(always)]
 fn note(
     body: &[u8],
-    key: Extent,
-    value: Extent,
+    (key, value): (&[u8], &[u8]),
     wanted: &Wanted,
     found: &mut Vec<Found>,
     first: usize,
 ) {
-    if let Some(key) = wanted.find(key.of(body))
+    if let Some(key) = wanted.find(key)
         && found[first..].iter().all(|f| f.key != key)
     {
-        found.push(Found { key, value });
+        found.push(Found { key, value: Extent::within(body, value) });
     }
 }
 
@@ -268,6 +274,16 @@ fn position(n: usize) -> u32 {
 #[must_use]
 #[inline]
 pub fn content(body: &[u8], field: Extent) -> Extent {
+    let head = match *field.of(body) {
+        [0..0x80, 0..0x80, ..] => 2,
+        [0..0x80, _, 0..0x80, ..] => 3,
+        _ => return content_slow(body, field),
+    };
+    Extent { start: field.start + head, end: field.end }
+}
+
+#[cold]
+fn content_slow(body: &[u8], field: Extent) -> Extent {
     let mut reader = Reader::new(body, field);
     let tag = reader.tag().expect("scanned before");
     debug_assert_eq!(tag.wire, LEN);

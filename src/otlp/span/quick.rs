@@ -1,10 +1,11 @@
-//! The walk over a span that is written as SDKs write it: tags of one byte (two for flags), lengths
-//! of one or two, values in the order key, value. Whatever is otherwise, or wrong, is left to
+//! The walk over a span that is written as SDKs and the collector write it: tags of one byte (two
+//! for flags), lengths of one or two. Whatever is otherwise, or wrong, is left to
 //! [`super::careful`], which begins anew: so this one need not say what is wrong, and is twice as
 //! fast for it.
 
-use super::{Found, Notes, Wanted, position, status};
+use super::{Facts, Notes, Wanted, note, position, status};
 use crate::otlp::check;
+use crate::otlp::usual::{self, Attribute};
 use crate::otlp::wire::Extent;
 
 /// Walks the span at `span` in its field, checks it, and notes the wanted. `None` says nothing
@@ -14,30 +15,29 @@ pub(super) fn read(field: &[u8], span: Extent, wanted: &Wanted, notes: &mut Note
     let (facts, found) = notes.begin(span);
     let first = found.len();
     let mut rest = &field[span.start as usize..];
-    while let [tag, after @ ..] = rest {
-        rest = after;
+    ids(&mut rest);
+    loop {
+        while let Some(Attribute { key, value, rest: after }) = usual::attribute(rest) {
+            note(field, (key, value), wanted, found, first);
+            rest = after;
+        }
+        let Some(tag) = rest.split_off_first() else { break };
         match *tag {
             0x4a => {
-                let attribute = content(&mut rest)?;
-                let (key, value) = match check::usual_entry(attribute) {
-                    Some((key, value)) if check::is_flat(value) => (key, value),
-                    _ => unusual(field, attribute)?,
-                };
-                if let Some(key) = wanted.find(key)
-                    && found[first..].iter().all(|f| f.key != key)
-                {
-                    found.push(Found { key, value: Extent::within(field, value) });
-                }
+                let attribute = unusual(field, content(&mut rest)?)?;
+                note(field, attribute, wanted, found, first);
             }
             0x0a => drop(id(&mut rest, 16)?),
             0x12 => drop(id(&mut rest, 8)?),
-            0x22 => facts.is_root = id(&mut rest, 8)?.iter().all(|b| *b == 0),
+            0x22 => facts.is_root = is_zero(id(&mut rest, 8)?),
             0x1a => facts.trace_state = Extent::within(field, content(&mut rest)?),
             0x2a => drop(content(&mut rest)?),
-            // Kind, and counts of what was dropped.
-            0x30 | 0x50 | 0x60 | 0x70 => {
-                _ = rest.split_off_first().filter(|value| **value < 0x80)?
+            0x30 => {
+                small(&mut rest)?;
+                times(&mut rest, facts);
             }
+            // Counts of what was dropped.
+            0x50 | 0x60 | 0x70 => drop(small(&mut rest)?),
             0x39 => facts.start = u64::from_le_bytes(*fixed(&mut rest)?),
             0x41 => facts.end = u64::from_le_bytes(*fixed(&mut rest)?),
             0x5a => check::event(field, Extent::within(field, content(&mut rest)?)).ok()?,
@@ -68,15 +68,50 @@ fn unusual<'a>(field: &'a [u8], attribute: &[u8]) -> Option<(&'a [u8], &'a [u8])
 /// Takes a length and so many bytes.
 #[inline(always)]
 fn content<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let (content, after) = check::usual_content(rest)?;
+    let (content, after) = usual::content(rest)?;
     *rest = after;
     Some(content)
+}
+
+/// Takes both ids, where they come first and one after the other, as SDKs write them.
+#[inline(always)]
+fn ids(rest: &mut &[u8]) {
+    if let Some((ids, after)) = rest.split_first_chunk::<28>()
+        && [ids[0], ids[1], ids[18], ids[19]] == [0x0a, 16, 0x12, 8]
+    {
+        *rest = after;
+    }
+}
+
+/// Takes both times, where one stands behind the other, as in nearly all spans behind the kind.
+#[inline(always)]
+fn times(rest: &mut &[u8], facts: &mut Facts) {
+    if let Some((times, after)) = rest.split_first_chunk::<18>()
+        && let ([0x39, start @ ..], [0x41, end @ ..]) = times.split_at(9)
+        && let (Some(start), Some(end)) = (start.first_chunk(), end.first_chunk())
+    {
+        facts.start = u64::from_le_bytes(*start);
+        facts.end = u64::from_le_bytes(*end);
+        *rest = after;
+    }
+}
+
+/// Takes a number below 128.
+#[inline(always)]
+fn small(rest: &mut &[u8]) -> Option<u8> {
+    rest.split_off_first().copied().filter(|value| *value < 0x80)
 }
 
 /// An id of so many bytes, or an empty one.
 #[inline(always)]
 fn id<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
     content(rest).filter(|id| id.len() == len || id.is_empty())
+}
+
+/// Whether an id says nothing.
+#[inline(always)]
+fn is_zero(id: &[u8]) -> bool {
+    id.first_chunk().is_none_or(|id| u64::from_le_bytes(*id) == 0)
 }
 
 /// Takes `N` bytes.
@@ -92,7 +127,7 @@ fn fixed<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
 mod tests {
     use super::super::careful;
     use super::*;
-    use crate::otlp::wire::push_varint;
+    use crate::otlp::write::field;
 
     /// A span as SDKs write it.
     fn usual(random: &mut impl FnMut(usize) -> usize) -> Vec<u8> {
@@ -106,21 +141,23 @@ mod tests {
         out.extend([&[0x39][..], &[random(256) as u8; 8], &[0x41], &[9; 8]].concat());
         let long = [&[0x0a, 0xac, 1], &[b's'; 172][..]].concat();
         for _ in 0..random(6) {
-            let value: &[u8] = match random(6) {
+            let value: &[u8] = match random(10) {
                 0 => b"\x0a\x03abc",
                 1 => b"\x10\x01",
                 2 => b"\x18\xac\x02",
                 3 => b"\x21\x01\x02\x03\x04\x05\x06\x07\x08",
                 4 => &long,
-                _ => b"\x2a\x06\x0a\x04\x0a\x02ab",
+                5 => b"\x2a\x06\x0a\x04\x0a\x02ab",
+                6 => b"\x18\x07",
+                7 => b"\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+                8 => b"\x0a\x00",
+                _ => b"",
             };
-            let key = [b"k", b"l", b"m"][random(3)];
-            let mut entry = [&[0x0a, 1], &key[..], &[0x12]].concat();
-            push_varint(&mut entry, position(value.len()));
-            entry.extend(value);
-            out.push(0x4a);
-            push_varint(&mut out, position(entry.len()));
-            out.extend(entry);
+            let key = [&b"k"[..], b"l", b"m", &[b'n'; 70]][random(4)];
+            let key = field(1, key);
+            let value = field(2, value);
+            let entry = if random(2) == 0 { [key, value] } else { [value, key] }.concat();
+            out.extend(field(9, &entry));
         }
         out.extend([0x50, random(3) as u8]);
         out.extend(b"\x5a\x0b\x09\x01\x02\x03\x04\x05\x06\x07\x08\x12\x00");
