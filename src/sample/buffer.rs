@@ -172,6 +172,7 @@ pub struct Stored<'a> {
 impl Buffer {
     /// Appends a span as it arrives; `owner` is its chain, due at tick `due`. True if it began a
     /// run, which the interners must count.
+    #[inline]
     pub fn append(
         &mut self,
         field: &[u8],
@@ -184,6 +185,7 @@ impl Buffer {
     }
 
     /// Like [`Self::append`], to one of the heads.
+    #[inline]
     pub fn append_to(
         &mut self,
         head: Head,
@@ -193,34 +195,35 @@ impl Buffer {
         owner: u32,
         due: u64,
     ) -> (Address, bool) {
-        let mut filling = match self.heads[head as usize] {
-            Some(filling) if filling.takes(field.len()) => filling,
-            _ => self.begin_block(head, field.len()),
-        };
-        let Filling { slot, block, spans: ordinal, bytes: offset, .. } = filling;
-        let segment = &mut self.segments[slot];
+        if !self.heads[head as usize].is_some_and(|filling| filling.takes(field.len())) {
+            self.begin_block(head, field.len());
+        }
+        // It is changed where it lies: what was written in parts and is read whole has to reach the
+        // cache first, behind all bytes of the span before.
+        let filling = self.heads[head as usize].as_mut().expect("begun just now");
+        let segment = &mut self.segments[filling.slot];
         let new_run = filling.origin != Some(origin);
         if new_run {
-            let first = u8::try_from(ordinal).expect("below the spans of a block");
+            let first = u8::try_from(filling.spans).expect("below the spans of a block");
             segment.runs.push(Run { first, origin });
             filling.origin = Some(origin);
         }
-        let offset = u16::try_from(offset).expect("below the bytes of a block");
+        let offset = u16::try_from(filling.bytes).expect("below the bytes of a block");
         segment.spans.push(Entry { before, owner, offset });
         segment.payload.extend_from_slice(field);
         // Where the next spans go, no cache knows what lay there.
         let next = segment.payload.spare_capacity_mut().get(AHEAD_BYTES..AHEAD_BYTES + field.len());
         next.into_iter().for_each(memory::fetch);
         segment.due = segment.due.max(due);
-        (filling.spans, filling.bytes) = (ordinal + 1, filling.bytes + field.len());
-        self.heads[head as usize] = Some(filling);
+        let at = Address::new(filling.slot, filling.block, filling.spans);
+        (filling.spans, filling.bytes) = (filling.spans + 1, filling.bytes + field.len());
         self.spans += 1;
-        (Address::new(slot, block, ordinal), new_run)
+        (at, new_run)
     }
 
-    /// A new block, which takes at least `len` bytes.
+    /// Goes on in a new block, which takes at least `len` bytes.
     #[cold]
-    fn begin_block(&mut self, head: Head, len: usize) -> Filling {
+    fn begin_block(&mut self, head: Head, len: usize) {
         let same = self.heads[head as usize].map(|filling| filling.slot).filter(|slot| {
             let segment = &self.segments[*slot];
             let has_room = segment.payload.len() + len <= segment.payload.capacity();
@@ -229,14 +232,14 @@ impl Buffer {
         let slot = same.unwrap_or_else(|| self.begin_segment(head, len));
         let segment = &mut self.segments[slot];
         let room = segment.payload.capacity() - segment.payload.len();
-        Filling {
+        self.heads[head as usize] = Some(Filling {
             slot,
             block: segment.begin_block(),
             spans: 0,
             bytes: 0,
             bytes_max: room.min(BLOCK_BYTES_MAX),
             origin: None,
-        }
+        });
     }
 
     fn begin_segment(&mut self, head: Head, len: usize) -> usize {
