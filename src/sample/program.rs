@@ -138,9 +138,33 @@ impl Program {
         }
     }
 
-    /// Adds the predicates that hold for a span; errors that are told of go to `ignored`.
+    /// Adds the predicates that hold for a span; errors that are told of go to `ignored`. The
+    /// `subject` is what `facts` were noted of, asked for only if a predicate reads on in it.
     #[inline]
-    pub fn ask_span(
+    pub fn ask_span<'a>(
+        &self,
+        facts: &Facts,
+        subject: impl FnOnce() -> Subject<'a>,
+        unix_nanos: u64,
+        holds: &mut [u64],
+        ignored: &mut [Ignored],
+    ) {
+        if let Some(mask) = self.statuses.get(facts.status as usize) {
+            bits::add(holds, mask);
+        }
+        if let Some(bit) = self.flags
+            && facts.flags & 1 == 1
+        {
+            bit.set(holds);
+        }
+        let has_attributes = facts.found.0 < facts.found.1;
+        if has_attributes || !self.states.is_empty() || !self.conditions.is_empty() {
+            self.ask_subject(&subject(), unix_nanos, holds, ignored);
+        }
+    }
+
+    /// Adds those that hold for its attributes, its state, and what conditions read.
+    fn ask_subject(
         &self,
         subject: &Subject<'_>,
         unix_nanos: u64,
@@ -157,14 +181,6 @@ impl Program {
                 tests.strings(text, holds);
             }
             tests.others(value, holds);
-        }
-        if let Some(mask) = self.statuses.get(subject.facts.status as usize) {
-            bits::add(holds, mask);
-        }
-        if let Some(bit) = self.flags
-            && subject.facts.flags & 1 == 1
-        {
-            bit.set(holds);
         }
         for (bit, state) in &self.states {
             if !bit.is_in(holds) && state.matches(subject.facts.trace_state.of(subject.field)) {

@@ -298,20 +298,19 @@ impl Shard {
             let (scope, group) = ingest.scope(scope, batch, scopes, program);
             let origin = Origin { resource, scope, batch: ingest.batch, group };
             if way == Way::Wait {
-                let scope = scopes.get(scope);
-                let subject = Subject {
+                let subject = || Subject {
                     field,
                     facts,
                     found: batch.notes.found_of(facts),
                     resource: resources.get(resource).content(),
-                    scope: scope.content(),
+                    scope: scopes.get(scope).content(),
                 };
                 let unix_nanos = batch.moment.unix_nanos;
-                program.ask_span(&subject, unix_nanos, holds, &mut self.ignored);
+                program.ask_span(facts, subject, unix_nanos, holds, &mut self.ignored);
                 program.ask_times(&mut chain.times, facts, holds);
                 if program.needs_size {
-                    let size = size::field(size::span(subject.span()));
-                    sum.add(origin, size, || scope.size);
+                    let size = size::field(size::span(subject().span()));
+                    sum.add(origin, size, || scopes.get(scope).size);
                 }
                 if self.rules.gates.use_trace_state {
                     self.states.read(at, facts.trace_state.of(field));
