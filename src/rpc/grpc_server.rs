@@ -1,9 +1,11 @@
 //! One gRPC connection on the server's side: `http2` on a [`Stream`], every call a future
 //! of the connection's own task.
 //!
-//! One poll reads all frames that have arrived, then lets the calls run, then writes all their
-//! frames at once. So calls never run between two frames of one wake-up (feasibility, trap a) and a
-//! wake-up costs one write (trap c). Deliberately not here: what a message means.
+//! One poll reads all frames that have arrived, then lets the calls run; all their frames are
+//! written at once when the other connections have had their poll, too ([`Stream::drain_later`]).
+//! So calls never run between two frames of one wake-up (feasibility, trap a), a wake-up costs one
+//! write (trap c), and a peer with several connections is woken once for all. Deliberately not
+//! here: what a message means.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -162,6 +164,10 @@ impl<S: Service> Connection<S> {
         start: impl Fn(Rc<Server<S>>, Arrived) -> F,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Lost>> {
+        // What the kernel did not take, or the loss of the connection that nobody has heard of yet.
+        if self.stream.gathered() > 0 {
+            let _ = self.stream.drain(cx)?;
+        }
         self.http2.begin_turn();
         // What the last turn has left comes before what is new.
         self.progress(calls, cx);
@@ -184,15 +190,16 @@ impl<S: Service> Connection<S> {
         if self.http2.is_over() {
             return Poll::Ready(Ok(()));
         }
-        let over = self.keep(cx);
-        let held_back = self.is_held_back();
-        match self.send(cx) {
-            Poll::Ready(Err(e)) => return Poll::Ready(Err(e.into())),
-            // What was not read for the answers' sake can be read now.
-            Poll::Ready(Ok(())) if held_back => cx.waker().wake_by_ref(),
-            _ => {}
+        if self.keep(cx) {
+            return Poll::Ready(Ok(()));
         }
-        if over { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if !self.is_held_back() {
+            self.send_later(cx);
+        } else if self.send(cx)?.is_ready() {
+            // What was not read for the answers' sake can be read now.
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
     }
 
     /// Reads what there is. Ready when the connection ends.
@@ -261,12 +268,24 @@ impl<S: Service> Connection<S> {
 
     /// Gives the kernel what is to be sent.
     fn send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.gather();
+        self.stream.drain(cx)
+    }
+
+    /// The same at the end of the core's round.
+    fn send_later(&mut self, cx: &Context<'_>) {
+        self.gather();
+        if self.stream.gathered() > 0 {
+            self.stream.drain_later(cx.waker());
+        }
+    }
+
+    fn gather(&mut self) {
         self.stream.gather(&self.http2.out);
         self.http2.out.clear();
         if self.http2.out.capacity() > OUT_BYTES_KEPT {
             self.http2.out = Vec::new();
         }
-        self.stream.drain(cx)
     }
 
     /// What a connection does by itself, in time. True when it is over.

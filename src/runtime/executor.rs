@@ -11,7 +11,7 @@ use glommio::{LocalExecutorBuilder, Placement};
 use super::pulse::{self, Seen};
 use super::ring;
 
-pub use super::pulse::rest;
+pub use super::pulse::{Later, later, rest};
 
 /// glommio's registered buffers are for files only; this is the least it takes.
 const IO_MEMORY_BYTES: usize = 64 << 10;

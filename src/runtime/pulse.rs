@@ -10,17 +10,48 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::ring::{self, Wait};
 use super::{call, clock, timer};
+use crate::time::Instant;
+
+/// A turn of a task (`super::turn`) is as long.
+const LATER_MAX: Duration = Duration::from_micros(500);
 
 thread_local! {
     /// Polls of all tasks but this one.
     static POLLS: Cell<u64> = const { Cell::new(0) };
     static RESTING: RefCell<Vec<Waker>> = const { RefCell::new(Vec::new()) };
+    static LATER: RefCell<Vec<(Instant, Rc<dyn Later>)>> = const { RefCell::new(Vec::new()) };
     static ENDS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What is better done once for all tasks of a round than by each of them.
+pub trait Later {
+    /// Does it.
+    fn run(&self);
+}
+
+/// Lets `what` run when every task that is ready has run, before the core looks at its sockets or
+/// sleeps; earlier if what waits has waited for half a millisecond.
+pub fn later(what: Rc<dyn Later>) {
+    let now = clock::now();
+    let first = LATER.with_borrow_mut(|later| {
+        later.push((now, what));
+        later[0].0
+    });
+    if now >= first + LATER_MAX {
+        run_later();
+    }
+}
+
+fn run_later() {
+    for (_, what) in LATER.with_borrow_mut(std::mem::take) {
+        what.run();
+    }
 }
 
 pin_project_lite::pin_project! {
@@ -52,6 +83,7 @@ pub(super) async fn beat(spin: Duration) {
     while !ENDS.get() {
         let polls = POLLS.get();
         round().await;
+        run_later();
         let is_idle = POLLS.get() == polls;
         if !is_idle && !spin.is_zero() {
             worked = clock::now();
@@ -166,12 +198,53 @@ mod tests {
         });
     }
 
+    /// Notes when it is done.
+    struct Noted(&'static str, Rc<RefCell<Vec<&'static str>>>);
+
+    impl Later for Noted {
+        fn run(&self) {
+            self.1.borrow_mut().push(self.0);
+        }
+    }
+
+    #[test]
+    fn what_is_done_later_waits_for_all_that_is_ready() {
+        on_a_core(|| async {
+            let notes = Rc::new(RefCell::new(Vec::new()));
+            // It begins at the start of a round.
+            rest().await;
+            for (task, after) in [("a", "after a"), ("b", "after b")] {
+                let notes = Rc::clone(&notes);
+                detach(async move {
+                    notes.borrow_mut().push(task);
+                    later(Rc::new(Noted(after, Rc::clone(&notes))));
+                });
+            }
+            rest().await;
+            rest().await;
+            assert_eq!(*notes.borrow(), ["a", "b", "after a", "after b"]);
+        });
+    }
+
+    #[test]
+    fn what_has_waited_for_a_turn_is_done_with_the_next() {
+        on_a_core(|| async {
+            let notes = Rc::new(RefCell::new(Vec::new()));
+            later(Rc::new(Noted("first", Rc::clone(&notes))));
+            let start = clock::now();
+            while clock::now() <= start + LATER_MAX {}
+            assert!(notes.borrow().is_empty());
+            later(Rc::new(Noted("second", Rc::clone(&notes))));
+            assert_eq!(*notes.borrow(), ["first", "second"]);
+        });
+    }
+
     #[test]
     fn who_rests_has_others_run_before_and_does_not_sleep() {
         on_a_core(|| async {
-            let (others, start) = (std::rc::Rc::new(Cell::new(0)), clock::now());
+            let (others, start) = (Rc::new(Cell::new(0)), clock::now());
             for n in 0..1000 {
-                let counted = std::rc::Rc::clone(&others);
+                let counted = Rc::clone(&others);
                 detach(async move {
                     rest().await;
                     counted.set(counted.get() + 1);
