@@ -29,15 +29,17 @@ pub(super) fn trace_id_at(signal: Signal, body: &[u8], item: Extent) -> Result<u
 /// its right length too.
 #[inline]
 fn ids_first(span: &[u8]) -> bool {
-    let Some((ids, rest)) = span.split_first_chunk::<28>() else { return false };
-    ids[0] == 0x0a
-        && ids[1] == 0x10
-        && ids[18] == 0x12
-        && ids[19] == 0x08
-        && match rest {
-            [0x22, len, ..] => *len == 0 || (*len == 8 && rest.len() >= 10),
-            _ => true,
-        }
+    behind_ids(span).is_some_and(|rest| match rest {
+        [0x22, len, ..] => *len == 0 || (*len == 8 && rest.len() >= 10),
+        _ => true,
+    })
+}
+
+/// What comes behind both ids of a span, where they come first and one after the other.
+#[inline(always)]
+pub(super) fn behind_ids(span: &[u8]) -> Option<&[u8]> {
+    let (ids, rest) = span.split_first_chunk::<28>()?;
+    (ids[0] == 0x0a && ids[1] == 0x10 && ids[18] == 0x12 && ids[19] == 0x08).then_some(rest)
 }
 
 /// What to do at a one-byte tag.

@@ -92,6 +92,15 @@ pub struct Facts {
     pub found: (u32, u32),
 }
 
+impl Facts {
+    /// What the field of the span holds.
+    #[must_use]
+    #[inline]
+    pub fn content<'a>(&self, field: &'a [u8]) -> &'a [u8] {
+        &field[self.head.into()..]
+    }
+}
+
 /// What the walks over a request's spans noted. Extents count from where the field of the span
 /// begins, so that they are true wherever it is copied to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -172,7 +172,6 @@ pub struct Stored<'a> {
 impl Buffer {
     /// Appends a span as it arrives; `owner` is its chain, due at tick `due`. True if it began a
     /// run, which the interners must count.
-    #[inline]
     pub fn append(
         &mut self,
         field: &[u8],
@@ -185,7 +184,6 @@ impl Buffer {
     }
 
     /// Like [`Self::append`], to one of the heads.
-    #[inline]
     pub fn append_to(
         &mut self,
         head: Head,

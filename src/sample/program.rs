@@ -106,7 +106,7 @@ impl<'a> Subject<'a> {
     /// Content of the span.
     #[must_use]
     pub fn span(&self) -> &'a [u8] {
-        &self.field[self.facts.head.into()..]
+        self.facts.content(self.field)
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::{Facts, Notes, Wanted, note, position, status};
 use crate::otlp::check;
+use crate::otlp::ids::behind_ids;
 use crate::otlp::usual::{self, Attribute};
 use crate::otlp::wire::Extent;
 
@@ -14,8 +15,8 @@ use crate::otlp::wire::Extent;
 pub(super) fn read(field: &[u8], span: Extent, wanted: &Wanted, notes: &mut Notes) -> Option<()> {
     let (facts, found) = notes.begin(span);
     let first = found.len();
-    let mut rest = &field[span.start as usize..];
-    ids(&mut rest);
+    let all = &field[span.start as usize..];
+    let mut rest = behind_ids(all).unwrap_or(all);
     loop {
         while let Some(Attribute { key, value, rest: after }) = usual::attribute(rest) {
             note(field, (key, value), wanted, found, first);
@@ -71,16 +72,6 @@ fn content<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (content, after) = usual::content(rest)?;
     *rest = after;
     Some(content)
-}
-
-/// Takes both ids, where they come first and one after the other, as SDKs write them.
-#[inline(always)]
-fn ids(rest: &mut &[u8]) {
-    if let Some((ids, after)) = rest.split_first_chunk::<28>()
-        && [ids[0], ids[1], ids[18], ids[19]] == [0x0a, 16, 0x12, 8]
-    {
-        *rest = after;
-    }
 }
 
 /// Takes both times, where one stands behind the other, as in nearly all spans behind the kind.

@@ -309,7 +309,7 @@ impl Shard {
                 program.ask_span(facts, subject, unix_nanos, holds, &mut self.ignored);
                 program.ask_times(&mut chain.times, facts, holds);
                 if program.needs_size {
-                    let size = size::field(size::span(subject().span()));
+                    let size = size::field(size::span(facts.content(field)));
                     sum.add(origin, size, || scopes.get(scope).size);
                 }
                 if self.rules.gates.use_trace_state {
