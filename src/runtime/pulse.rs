@@ -15,11 +15,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::ring::{self, Wait};
+use super::turn::TURN;
 use super::{call, clock, timer};
 use crate::time::Instant;
-
-/// A turn of a task (`super::turn`) is as long.
-const LATER_MAX: Duration = Duration::from_micros(500);
 
 thread_local! {
     /// Polls of all tasks but this one.
@@ -36,14 +34,14 @@ pub trait Later {
 }
 
 /// Lets `what` run when every task that is ready has run, before the core looks at its sockets or
-/// sleeps; earlier if what waits has waited for half a millisecond.
+/// sleeps; earlier if what waits has waited for a whole turn (`super::turn`).
 pub fn later(what: Rc<dyn Later>) {
     let now = clock::now();
     let first = LATER.with_borrow_mut(|later| {
         later.push((now, what));
         later[0].0
     });
-    if now >= first + LATER_MAX {
+    if now >= first + TURN {
         run_later();
     }
 }
@@ -232,7 +230,7 @@ mod tests {
             let notes = Rc::new(RefCell::new(Vec::new()));
             later(Rc::new(Noted("first", Rc::clone(&notes))));
             let start = clock::now();
-            while clock::now() <= start + LATER_MAX {}
+            while clock::now() <= start + TURN {}
             assert!(notes.borrow().is_empty());
             later(Rc::new(Noted("second", Rc::clone(&notes))));
             assert_eq!(*notes.borrow(), ["first", "second"]);

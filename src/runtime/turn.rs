@@ -19,7 +19,7 @@ use super::{clock, executor};
 use crate::time::Instant;
 
 /// Work after which a task stands in line. A request of a usual size takes a tenth of that.
-const TURN: Duration = Duration::from_micros(500);
+pub(super) const TURN: Duration = Duration::from_micros(500);
 /// The same, beside tasks that have not stood in line for [`COMPANY`].
 const TURN_SHORT: Duration = Duration::from_micros(120);
 /// How long a task counts that asked for little, or for much.
