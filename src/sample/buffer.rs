@@ -24,10 +24,15 @@ pub const SEGMENT_BYTES: usize = 1 << 20;
 const BLOCKS_MAX: usize = 1 << BLOCK_BITS;
 const ORDINAL_BITS: u32 = 8;
 const BLOCK_BITS: u32 = 6;
-/// Payloads that are always kept for the next segments. What a tick frees beyond that is kept as
-/// long as it is needed again before the next one: fresh memory costs a page fault for every nine
-/// spans.
+/// Emptied segments that are always kept for what comes next. Of those that a tick frees beyond
+/// that, and nobody needs before the next one, a part is given back: fresh memory costs a page
+/// fault for every nine spans, and what comes in a second is now more and now less.
 const SPARE_MIN: usize = 4;
+/// The part of unneeded segments that is given back with a tick.
+const SPARE_PART: usize = 4;
+/// The part of a directory that may stay unused: what an emptied segment needed is mostly what it
+/// needs next.
+const UNUSED_PART: usize = 8;
 /// How far behind the last span memory is asked for: a few spans, so that it has answered when they
 /// come.
 const AHEAD_BYTES: usize = 1 << 10;
@@ -119,6 +124,8 @@ struct Segment {
     /// Bytes of spans that are known to be gone.
     gone_bytes: u32,
     sealed: bool,
+    /// Bytes that the buffer counts for it.
+    counted: u64,
 }
 
 /// The block that takes what comes next, the last of its segment.
@@ -144,12 +151,14 @@ impl Filling {
 #[derive(Debug, Default)]
 pub struct Buffer {
     segments: Vec<Segment>,
+    /// Those without memory.
     free: Vec<usize>,
+    /// Those that are empty, and keep theirs for what comes next.
+    spare: Vec<usize>,
     /// Those in use, in the order in which they were begun.
     order: VecDeque<usize>,
     /// What is filled, by [`Head`].
     heads: [Option<Filling>; 2],
-    spare: Vec<Vec<u8>>,
     /// The fewest that were spare since `tick`: those that nobody needed.
     spare_low: usize,
     /// The last tick at which segments were freed.
@@ -242,27 +251,39 @@ impl Buffer {
 
     fn begin_segment(&mut self, head: Head, len: usize) -> usize {
         self.seal(head);
+        let spare = if len <= SEGMENT_BYTES { self.spare.pop() } else { None };
+        self.spare_low = self.spare_low.min(self.spare.len());
+        let slot = spare.unwrap_or_else(|| self.add_segment(len.max(SEGMENT_BYTES)));
+        self.order.push_back(slot);
+        slot
+    }
+
+    fn add_segment(&mut self, payload_bytes: usize) -> usize {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.segments.push(Segment::default());
             self.segments.len() - 1
         });
-        let spare = if len <= SEGMENT_BYTES { self.spare.pop() } else { None };
-        self.spare_low = self.spare_low.min(self.spare.len());
-        let segment = &mut self.segments[slot];
-        segment.payload = spare.unwrap_or_else(|| Vec::with_capacity(len.max(SEGMENT_BYTES)));
-        self.bytes += segment.payload.capacity() as u64;
-        self.order.push_back(slot);
+        self.change(slot, |segment| segment.payload = Vec::with_capacity(payload_bytes));
         slot
     }
 
     /// Ends the segment that is filled; its directory gives back what it does not need.
     fn seal(&mut self, head: Head) {
         let Some(Filling { slot, .. }) = self.heads[head as usize].take() else { return };
+        self.change(slot, |segment| {
+            segment.sealed = true;
+            shrink(&mut segment.spans);
+            shrink(&mut segment.runs);
+        });
+    }
+
+    /// Changes what memory a segment has.
+    fn change(&mut self, slot: usize, change: impl FnOnce(&mut Segment)) {
         let segment = &mut self.segments[slot];
-        segment.sealed = true;
-        segment.spans.shrink_to_fit();
-        segment.runs.shrink_to_fit();
-        self.bytes += segment.directory_bytes();
+        change(segment);
+        let bytes = segment.bytes();
+        self.bytes = self.bytes - segment.counted + bytes;
+        segment.counted = bytes;
     }
 
     /// The span at `at`.
@@ -323,7 +344,7 @@ impl Buffer {
         let is_next_tick = now > self.tick;
         if is_next_tick {
             self.tick = now;
-            self.keep_spare(self.spare.len() - self.spare_low);
+            self.keep_spare(self.spare.len() - self.spare_low.div_ceil(SPARE_PART));
         }
         let (mut order, mut done) = (std::mem::take(&mut self.order), Vec::new());
         order.retain(|&slot| {
@@ -346,26 +367,33 @@ impl Buffer {
     }
 
     fn keep_spare(&mut self, count: usize) {
-        self.spare.truncate(count.max(SPARE_MIN));
+        while self.spare.len() > count.max(SPARE_MIN) {
+            let slot = self.spare.pop().expect("there are more");
+            self.discard(slot);
+        }
         self.spare_low = self.spare_low.min(self.spare.len());
     }
 
+    fn discard(&mut self, slot: usize) {
+        self.change(slot, |segment| {
+            *segment = Segment { counted: segment.counted, ..Segment::default() }
+        });
+        self.free.push(slot);
+    }
+
     fn free_one(&mut self, slot: usize, released: &mut impl FnMut(Origin)) {
-        let segment = std::mem::take(&mut self.segments[slot]);
-        self.bytes -= segment.payload.capacity() as u64;
-        if segment.sealed {
-            self.bytes -= segment.directory_bytes();
-        } else {
+        let segment = &mut self.segments[slot];
+        if !segment.sealed {
             self.heads.iter_mut().for_each(|head| *head = head.filter(|head| head.slot != slot));
         }
         self.spans -= segment.spans.len() as u64;
         segment.runs.iter().for_each(|run| released(run.origin));
-        let mut payload = segment.payload;
-        if payload.capacity() == SEGMENT_BYTES {
-            payload.clear();
-            self.spare.push(payload);
+        if segment.payload.capacity() == SEGMENT_BYTES {
+            segment.clear();
+            self.spare.push(slot);
+        } else {
+            self.discard(slot);
         }
-        self.free.push(slot);
     }
 
     /// Some of the sealed segments of which less than a quarter is left, but something is; none if
@@ -401,7 +429,7 @@ impl Buffer {
     /// Bytes allocated.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
-        self.bytes + (self.spare.len() * SEGMENT_BYTES) as u64
+        self.bytes
     }
 
     /// Spans that lie here, gone ones included.
@@ -431,15 +459,33 @@ impl Segment {
         &mut self.spans[self.blocks[at.block()].first_span as usize + at.ordinal()]
     }
 
-    fn directory_bytes(&self) -> u64 {
-        (self.spans.capacity() * size_of::<Entry>() + self.runs.capacity() * size_of::<Run>())
-            as u64
+    /// Bytes allocated.
+    fn bytes(&self) -> u64 {
+        let spans = self.spans.capacity() * size_of::<Entry>();
+        let runs = self.runs.capacity() * size_of::<Run>();
+        (self.payload.capacity() + spans + runs) as u64
+    }
+
+    /// Nothing is in it; it keeps its memory.
+    fn clear(&mut self) {
+        self.payload.clear();
+        self.spans.clear();
+        self.blocks.clear();
+        self.runs.clear();
+        (self.due, self.pinned, self.gone_bytes, self.sealed) = (0, 0, 0, false);
     }
 
     /// Nothing of it is needed. The head may be done too; then the next span begins a new one.
     fn is_done(&self, now: u64) -> bool {
         let all_gone = self.sealed && self.gone_bytes as usize == self.payload.len();
         self.pinned == 0 && (self.due <= now || all_gone)
+    }
+}
+
+/// Gives back what is not needed, if it is much.
+fn shrink<T>(directory: &mut Vec<T>) {
+    if directory.capacity() - directory.len() > directory.len() / UNUSED_PART {
+        directory.shrink_to_fit();
     }
 }
 
@@ -531,7 +577,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_tick_frees_is_kept_until_the_next_one_shows_that_nobody_needed_it() {
+    fn what_a_tick_frees_is_given_back_as_nobody_needs_it() {
         let mut buffer = Buffer::default();
         let fill = |buffer: &mut Buffer, segments: usize, due: u64| {
             for _ in 0..segments * 16 {
@@ -544,11 +590,19 @@ mod tests {
         assert_eq!(spare(&buffer), 40);
         fill(&mut buffer, 30, 2);
         buffer.free(2, |_| ());
-        assert_eq!(spare(&buffer), 30 + SPARE_MIN as u64, "six of ten that nobody needed are gone");
+        assert_eq!(spare(&buffer), 37, "a quarter of the ten that nobody needed is gone");
+        for tick in 3..20 {
+            let before = spare(&buffer);
+            buffer.free(tick, |_| ());
+            let left = before - before.div_ceil(SPARE_PART as u64);
+            assert_eq!(spare(&buffer), left.max(SPARE_MIN as u64));
+        }
+        fill(&mut buffer, 30, 20);
+        buffer.free(20, |_| ());
         assert!(buffer.trim());
         assert_eq!(spare(&buffer), SPARE_MIN as u64);
         assert!(!buffer.trim());
-        buffer.free(3, |_| ());
+        buffer.free(21, |_| ());
         assert_eq!(spare(&buffer), SPARE_MIN as u64);
     }
 }
