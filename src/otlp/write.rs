@@ -59,7 +59,7 @@ pub fn message<T>(out: &mut Vec<u8>, number: u32, fill: impl FnOnce(&mut Vec<u8>
 
 /// A field of its own.
 #[cfg(test)]
-pub(super) fn field(number: u32, content: &[u8]) -> Vec<u8> {
+pub(crate) fn field(number: u32, content: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     bytes(&mut out, number, content);
     out

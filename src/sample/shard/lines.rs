@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use crate::otlp::span::NO_TRACE_ID;
 use crate::otlp::{Index, keep};
@@ -18,7 +19,7 @@ pub(super) struct Lines {
     places: Vec<Place>,
     /// The first line of each ResourceSpans, and the first after the last.
     firsts: Vec<usize>,
-    /// Lines by trace id.
+    /// The last line of each trace.
     table: HashTable<u32>,
     /// The ScopeSpans of the request.
     pub(super) scopes: Vec<ScopeAt>,
@@ -120,13 +121,15 @@ impl Lines {
     /// The line of a trace in the ResourceSpans whose lines begin at `first`.
     fn line(&mut self, first: usize, id: &[u8; 16], hash: u64) -> u32 {
         let Self { lines, table, .. } = self;
-        let is = |line: &u32| *line as usize >= first && lines[*line as usize].id == *id;
-        if let Some(line) = table.find(hash, is) {
-            return *line;
-        }
         let line = position(lines.len());
+        let is = |line: &u32| lines[*line as usize].id == *id;
+        match table.entry(hash, is, |line| lines[*line as usize].hash) {
+            Entry::Occupied(last) if *last.get() as usize >= first => return *last.get(),
+            // A trace has one entry, so one in each of thousands of ResourceSpans is found at once.
+            Entry::Occupied(mut last) => *last.get_mut() = line,
+            Entry::Vacant(place) => drop(place.insert(line)),
+        }
         lines.push(Line { id: *id, hash, spans: 0, first: NONE, last: NONE });
-        table.insert_unique(hash, line, |line| lines[*line as usize].hash);
         line
     }
 
@@ -175,4 +178,29 @@ impl Lines {
 
 fn position(len: usize) -> u32 {
     u32::try_from(len).expect("fewer than bytes of a request")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::otlp::write::field;
+    use crate::otlp::{Signal, scan};
+
+    #[test]
+    fn a_trace_has_one_place_in_the_table_however_many_resources_bring_it() {
+        let span = |n: u8| field(2, &[field(1, &[n; 16]), field(2, &[n; 8])].concat());
+        let resource = field(1, &field(2, &[span(1), span(2), span(1)].concat()));
+        let (body, mut index) = (resource.repeat(50), Index::default());
+        scan(Signal::Traces, &body, &mut index).unwrap();
+        let mut lines = Lines::new();
+        lines.cut(&body, &index, |id| u64::from(id[0]) << 56, |_| true);
+        assert_eq!(lines.table.len(), 2);
+        for at in 0..50 {
+            let found: Vec<_> = lines
+                .of_resource(at)
+                .map(|at| (lines.get(at).id[0], lines.get(at).spans))
+                .collect();
+            assert_eq!(found, [(1, 2), (2, 1)]);
+        }
+    }
 }
