@@ -97,6 +97,8 @@ pub struct Parts {
 pub struct Sampler {
     at: usize,
     shards: usize,
+    /// The core that has all traces, where one has.
+    alone: usize,
     /// Of the request that is being taken.
     index: RefCell<Index>,
     state: RefCell<State>,
@@ -159,8 +161,8 @@ impl Slice {
         Self { since: clock::now(), cpu_nanos: clock::thread_cpu_nanos() }
     }
 
-    fn is_over(&self) -> bool {
-        clock::now().since(self.since) >= SLICE
+    fn is_over(&self, now: Instant) -> bool {
+        now.since(self.since) >= SLICE
     }
 
     /// CPU time that it has taken.
@@ -190,6 +192,7 @@ impl Sampler {
         Self {
             at,
             shards,
+            alone: at % mesh.cores(),
             index: RefCell::default(),
             state: RefCell::new(state),
             key: Key::new(seed ^ SHARD_SALT),
@@ -208,7 +211,7 @@ impl Sampler {
     /// The core whose shard has the trace.
     fn home(&self, id: &[u8; 16]) -> usize {
         match self.shards {
-            1 => self.at % self.mesh.cores(),
+            1 => self.alone,
             // The upper half of the hash, as a part of 2^32.
             shards => {
                 let home = ((self.key.id(id) >> 32) * shards as u64) >> 32;
@@ -372,23 +375,25 @@ impl Sampler {
 
     /// Everything that is due.
     async fn work(&self, exit: &impl Exit) {
-        let mut slice = Slice::begin();
+        let (mut slice, mut moment) = (Slice::begin(), moment());
         loop {
-            let step = self.step(moment());
+            let (step, now) = self.step(moment);
+            // The clock is read once a step.
+            moment = moment.later(now);
             match step {
-                Step::Kept(spans) if self.may_ship(exit, spans, false) => {}
+                Step::Kept(spans) if self.may_ship(exit, now, spans, false) => {}
                 Step::Kept(spans) => {
                     self.end_slice(&slice);
                     self.ship(exit, spans).await;
-                    slice = Slice::begin();
+                    (slice, moment) = (Slice::begin(), self::moment());
                 }
                 Step::Busy => {}
                 Step::Idle => break,
             }
-            if slice.is_over() {
+            if slice.is_over(now) {
                 self.end_slice(&slice);
                 executor::rest().await;
-                slice = Slice::begin();
+                (slice, moment) = (Slice::begin(), self::moment());
             }
         }
         self.settle();
@@ -400,20 +405,21 @@ impl Sampler {
         self.state.borrow_mut().timings.slice(slice.cpu());
     }
 
-    fn may_ship(&self, exit: &impl Exit, spans: u64, late: bool) -> bool {
-        exit.ship(clock::now(), spans, self.state.borrow().shard.kept(), late)
+    fn may_ship(&self, exit: &impl Exit, now: Instant, spans: u64, late: bool) -> bool {
+        exit.ship(now, spans, self.state.borrow().shard.kept(), late)
     }
 
-    fn step(&self, moment: Moment) -> Step {
+    /// A step of the shard, and when it was over.
+    fn step(&self, moment: Moment) -> (Step, Instant) {
         let state = &mut *self.state.borrow_mut();
         if self.pressed.get() && !self.is_pressed() {
             self.pressed.set(false);
         }
-        let step = state.timings.measure(&mut state.shard, moment, Shard::poll);
+        let (step, now) = state.timings.measure(&mut state.shard, moment, Shard::poll);
         if step == Step::Idle && self.pressed.replace(false) && state.shard.hasten(moment) {
-            return Step::Busy;
+            return (Step::Busy, now);
         }
-        step
+        (step, now)
     }
 
     fn is_pressed(&self) -> bool {
@@ -426,7 +432,7 @@ impl Sampler {
         let since = clock::now();
         loop {
             let now = clock::now();
-            if self.may_ship(exit, spans, now.since(since) >= STORE_WAIT) {
+            if self.may_ship(exit, now, spans, now.since(since) >= STORE_WAIT) {
                 return;
             }
             self.tell_stuck(now, now.since(since));
@@ -442,16 +448,17 @@ impl Sampler {
     /// Decides some of what is due, and early what memory has no room for. How long there is
     /// nothing more to do.
     fn decide_meanwhile(&self) -> Duration {
-        let (moment, slice) = (moment(), Slice::begin());
+        let (mut moment, slice) = (moment(), Slice::begin());
         let state = &mut *self.state.borrow_mut();
         loop {
-            let step = state.timings.measure(&mut state.shard, moment, Shard::decide_due);
+            let (step, now) = state.timings.measure(&mut state.shard, moment, Shard::decide_due);
+            moment = moment.later(now);
             let more =
                 step == Step::Busy || (self.pressed.replace(false) && state.shard.hasten(moment));
             if !more {
                 break;
             }
-            if slice.is_over() {
+            if slice.is_over(now) {
                 state.timings.slice(slice.cpu());
                 return Duration::ZERO;
             }

@@ -64,6 +64,15 @@ pub struct Moment {
     pub unix_nanos: u64,
 }
 
+impl Moment {
+    /// The same clocks at `now`.
+    #[must_use]
+    pub fn later(self, now: Instant) -> Self {
+        let passed = crate::time::nanos(now.since(self.now));
+        Self { now, unix_nanos: self.unix_nanos.saturating_add(passed) }
+    }
+}
+
 /// The tail sampler of one core.
 #[derive(Debug)]
 pub struct Shard {

@@ -94,28 +94,29 @@ impl Timings {
         self.slice_max = self.slice_max.max(cpu);
     }
 
-    /// Does a step of `shard` and counts its time.
+    /// Does a step of `shard`, counts its time, and says when it was over.
     pub fn measure(
         &mut self,
         shard: &mut Shard,
         moment: Moment,
         step: impl FnOnce(&mut Shard, Moment) -> Step,
-    ) -> Step {
+    ) -> (Step, Instant) {
         let due = shard.deadline();
         let before = shard.stats.ticks;
         let outcome = step(shard, moment);
         if outcome == Step::Idle {
             self.end_tick(before);
-            return outcome;
+            return (outcome, moment.now);
         }
-        let took = nanos(clock::now().since(moment.now));
+        let now = clock::now();
+        let took = nanos(now.since(moment.now));
         self.decide_nanos += took;
         if shard.stats.ticks > before {
             self.end_tick(before);
             self.lag = moment.now.since(due);
         }
         self.tick_nanos += took;
-        outcome
+        (outcome, now)
     }
 
     /// The tick before is over, if there was one that is not counted yet.
