@@ -7,6 +7,7 @@
 #   perf/sampler.sh TABLE [--pairs N ...]       one table; `perf/sampler.sh --help` names them
 #   perf/sampler.sh TABLE --programs DIR        with the programs in DIR; nothing is built
 #   perf/sampler.sh TABLE --collector FILE      the real collector as a third subject
+#   perf/sampler.sh saturation --guided FILE    a build of perf/guided.sh beside the plain one
 #   perf/sampler.sh TABLE --rehearse            small and short: shows that it runs, measures nothing
 #
 # Needs two CPUs to itself: 0 for the sampler, 1 for generator, sink and this. Results are added to

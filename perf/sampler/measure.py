@@ -56,6 +56,8 @@ def arguments():
     add("--programs", required=True, metavar="DIR", help="where tracemill and tracemill-load are;"
         " without it they are built")
     add("--collector", metavar="FILE", help="the real collector, measured beside it")
+    add("--guided", metavar="FILE", help="in the table saturation: a build of tracemill by"
+        " perf/guided.sh, measured beside it")
     add("--collector-pairs", type=_positive, default=3, metavar="N", help="its trials; default 3")
     add("--cpu-subject", type=int, default=0, metavar="CPU", help="default 0")
     add("--cpu-load", type=int, default=1, metavar="CPU", help="default 1")

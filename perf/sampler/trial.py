@@ -27,8 +27,10 @@ class Bench:
     def __init__(self, options):
         self.options = options
         self.tool = _program(os.path.join(options.programs, "tracemill-load"))
-        self.tracemill = _program(os.path.join(options.programs, "tracemill"))
-        self.collector = options.collector and _program(options.collector)
+        self.subjects = {"tracemill": _program(os.path.join(options.programs, "tracemill"))}
+        for kind in ("guided", "collector"):
+            if getattr(options, kind):
+                self.subjects[kind] = _program(getattr(options, kind))
         self.folder = None
         self._helps = {}
 
@@ -67,11 +69,11 @@ class Bench:
         cpus = cpus or [self.options.cpu_subject]
         ports = free_ports(2)
         files = {"sampler.yaml": configs.sampler(ports, sink, **config)}
-        if kind == "tracemill":
+        if kind != "collector":
             files["tracemill.yaml"] = {
                 "tracemill": {"cores": len(cpus), "cpus": cpus, **(engine or {})}
             }
-        command = [self.tracemill if kind == "tracemill" else self.collector]
+        command = [self.subjects[kind]]
         for name, content in files.items():
             path = os.path.join(self.folder, name)
             with open(path, "w", encoding="utf-8") as file:

@@ -15,6 +15,12 @@ def seconds(options, default=10.0):
     return options.seconds or (2.0 if options.rehearse else default)
 
 
+def warm_up(options):
+    """Long enough to take all memory that the load needs, and to fill the table of traces: the
+    page faults of the first seconds are no cost of a span."""
+    return 2.0 if options.rehearse else 10.0
+
+
 def in_turn(pair, sides):
     """The sides of a pair, another one first each time."""
     sides = list(sides)
@@ -30,7 +36,7 @@ def sides(options, pair):
     return in_turn(pair, both)
 
 
-def accounts(results, **where):
+def accounts(results, side="tracemill", **where):
     """Whether every span of every trial of tracemill is accounted for, and whether it had its CPU
     to itself."""
     said = []
@@ -42,9 +48,9 @@ def accounts(results, **where):
         "unaccounted_spans": "spans unaccounted",
     }
     for name, what in names.items():
-        said.append(f"{what} {results.total(name, side='tracemill', **where):.0f}")
-    out = f"  tracemill, all trials: {', '.join(said)}\n"
-    others = medians.median(results.values("others_share", side="tracemill", **where))
+        said.append(f"{what} {results.total(name, side=side, **where):.0f}")
+    out = f"  {side}, all trials: {', '.join(said)}\n"
+    others = medians.median(results.values("others_share", side=side, **where))
     if others and others.value > OTHERS_MAX:
         out += f"  NOT ALONE: others had {100 * others.value:.0f} % of its CPU; do not trust this\n"
     return out

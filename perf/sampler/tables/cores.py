@@ -20,7 +20,7 @@ CPU per span of one sampler with two shards on two cores, divided by that of one
 About half of the spans of a request belong to the other core's shard and go through the mesh. One
 shard runs on CPU {cpu_subject}, two on CPUs {cpu_subject} and {cpu_second}. {shared}Closed loop over
 {connections} connections x {streams} streams and, in one cell, open loop at the same rate for both;
-policies and traces as in the table `saturation`, 3 s of warm-up, {seconds:g} s measured, {pairs}
+policies and traces as in the table `saturation`, {warm_up:g} s of warm-up, {seconds:g} s measured, {pairs}
 pairs per cell.
 """
 SHARED = """The machine has {cpus} CPUs: generator and sink share the
@@ -37,6 +37,7 @@ def run(bench, options, results):
                 results.row(pair=pair, cell=cell, shards=side, side="tracemill", **row)
     shared = options.cpu_second == options.cpu_load
     values = vars(options) | {"pairs": pairs, "seconds": seconds}
+    values["warm_up"] = tables.warm_up(options)
     values["shared"] = SHARED.format(cpus=os.cpu_count()) if shared else ""
     return SAID.format(**values), summary(results)
 
@@ -47,7 +48,7 @@ def one(bench, options, side, arguments, seconds):
     with bench:
         sink, address = bench.sink("--traces-max", "0")
         subject = bench.sampler("tracemill", address, cpus=cpus, wait=1, num_traces=2_000_000)
-        said = bench.load(subject, arguments, seconds=seconds, warm_up=3)
+        said = bench.load(subject, arguments, seconds=seconds, warm_up=tables.warm_up(options))
         subject.settle(10)
         row = trial.columns(said) | trial.conservation(subject.page(), said)
         subject.stop()

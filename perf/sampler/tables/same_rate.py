@@ -16,7 +16,8 @@ reached in a closed loop in a trial of its own before the first pair, the relay 
 
 
 def run(bench, options, results):
-    pairs, seconds, warm_up = tables.pairs(options), tables.seconds(options), 3.0
+    pairs, seconds = tables.pairs(options), tables.seconds(options)
+    warm_up = tables.warm_up(options)
     rates = {}
     for size in saturation.BARS:
         most = saturation.one(bench, "tracemill", size, seconds, warm_up)["spans_per_second"]

@@ -14,19 +14,23 @@ SAID = """
 Ingest, decide and export at saturation on one data core. Closed loop over {connections} connections
 x {streams} streams, spans of about 450 bytes, 8 per trace in 4 requests, three policies (status_code
 ERROR, latency 500 ms, probabilistic 2 %) that keep about 10 %, `decision_wait` 1 s, `num_traces`
-{num_traces:,} so that nothing undecided is evicted, {warm_up:g} s of warm-up and {seconds:g} s
-measured. The floor is `tracemill-load relay`, which copies all bytes to the same sink; the
+{num_traces:,} so that nothing undecided is evicted, {warm_up:g} s of warm-up (until memory and
+the table of traces have grown) and {seconds:g} s measured. The floor is `tracemill-load relay`, which copies all bytes to the same sink; the
 sampler sends on only what it keeps. {pairs} pairs per size. The collector, where it was measured,
-has the same YAML, one CPU and GOMAXPROCS by affinity.
+has the same YAML, one CPU and GOMAXPROCS by affinity. {guided_said}
 """
+
+
+GUIDED = "`guided` is the same tracemill as `perf/guided.sh` builds it."
 
 
 def run(bench, options, results):
     pairs, seconds = tables.pairs(options), tables.seconds(options)
-    warm_up = 3.0
+    warm_up = tables.warm_up(options)
     for pair in range(1, pairs + 1):
         for cell in BARS:
-            subjects = tables.in_turn(pair, ["relay", "tracemill"])
+            builds = ["tracemill", "guided"] if options.guided else ["tracemill"]
+            subjects = tables.in_turn(pair, ["relay", *builds])
             if options.collector and pair <= options.collector_pairs:
                 subjects.append("collector")
             for side in subjects:
@@ -36,6 +40,7 @@ def run(bench, options, results):
         **vars(options) | {"pairs": pairs, "seconds": seconds},
         num_traces=NUM_TRACES,
         warm_up=warm_up,
+        guided_said=GUIDED if options.guided else "",
     )
     return said, summary(results)
 
@@ -64,7 +69,7 @@ def summary(results):
     out = ""
     for cell, bar in BARS.items():
         out += f"{cell}\n"
-        for side in ("relay", "tracemill", "collector"):
+        for side in ("relay", "tracemill", "guided", "collector"):
             where = {"cell": cell, "side": side}
             if not results.values("cpu_ns_per_span", **where):
                 continue
@@ -80,11 +85,20 @@ def summary(results):
         kept = [100 * v for v in results.values("kept_share", cell=cell, side="tracemill")]
         out += medians.line("tracemill kept", kept, "% of the spans")
         floor = {"cell": cell, "side": "relay"}
-        ratio = results.paired("cpu_ns_per_span", {"cell": cell, "side": "tracemill"}, floor)
+        plain = {"cell": cell, "side": "tracemill"}
+        ratio = results.paired("cpu_ns_per_span", plain, floor)
         out += medians.verdict("RATIO of CPU per span", ratio, bar, "x the relay")
+        guided = {"cell": cell, "side": "guided"}
+        if results.values("cpu_ns_per_span", **guided):
+            ratio = results.paired("cpu_ns_per_span", guided, floor)
+            out += medians.verdict("guided, RATIO", ratio, bar, "x the relay")
+            ratio = results.paired("cpu_ns_per_span", guided, plain)
+            out += medians.line("guided, of the plain build", ratio, "x")
         peer = {"cell": cell, "side": "collector"}
         if results.values("cpu_ns_per_span", **peer):
             ratio = results.paired("cpu_ns_per_span", peer, floor)
             out += medians.line("collector, RATIO", ratio, "x the relay")
         out += tables.accounts(results, cell=cell)
+        if results.values("cpu_ns_per_span", **guided):
+            out += tables.accounts(results, "guided", cell=cell)
     return out
