@@ -18,8 +18,9 @@ merge=${LLVM_PROFDATA:-$(rustc --print sysroot)/lib/rustlib/$host/bin/llvm-profd
 [[ -x $merge ]] || { echo "perf/guided.sh: no llvm-profdata: rustup component add llvm-tools" >&2; exit 1; }
 target=${CARGO_TARGET_DIR:-target}
 out=${1:-$target/guided}
-counts=$(mktemp -d)
-trap 'rm -rf "$counts"' EXIT
+# Always the same place, so that only what has changed is built again.
+counts=$(realpath -m "$target/guided-counts")
+rm -rf "$counts"
 
 # With a target named, the flags are for tracemill and not for what runs while it is built.
 build() {
@@ -31,7 +32,9 @@ mkdir -p "$out"
 cargo build --release --locked --workspace --bins
 cp "$target/release/tracemill-load" "$out/"
 build "-Cprofile-generate=$counts/raw" "$target/guided-counting"
-perf/sampler.sh all --rehearse --programs "$out" --out "$counts/sampler"
+for table in saturation kinds cores; do
+    perf/sampler.sh "$table" --rehearse --programs "$out" --out "$counts/sampler-$table"
+done
 for table in saturation low-rate one-span; do
     "$out/tracemill-load" compare "$table" --pairs 1 --program "$out/tracemill" --out "$counts/$table"
 done
