@@ -153,16 +153,24 @@ enum Taken {
 /// A stretch of decisions without a break.
 struct Slice {
     since: Instant,
+    /// When its last step was over.
+    moment: Moment,
     cpu_nanos: u64,
 }
 
 impl Slice {
     fn begin() -> Self {
-        Self { since: clock::now(), cpu_nanos: clock::thread_cpu_nanos() }
+        let moment = moment();
+        Self { since: moment.now, moment, cpu_nanos: clock::thread_cpu_nanos() }
     }
 
-    fn is_over(&self, now: Instant) -> bool {
-        now.since(self.since) >= SLICE
+    /// One more step was over at `now`: the clock is read once for each.
+    fn goes_on(&mut self, now: Instant) {
+        self.moment = self.moment.later(now);
+    }
+
+    fn is_over(&self) -> bool {
+        self.moment.now.since(self.since) >= SLICE
     }
 
     /// CPU time that it has taken.
@@ -375,25 +383,24 @@ impl Sampler {
 
     /// Everything that is due.
     async fn work(&self, exit: &impl Exit) {
-        let (mut slice, mut moment) = (Slice::begin(), moment());
+        let mut slice = Slice::begin();
         loop {
-            let (step, now) = self.step(moment);
-            // The clock is read once a step.
-            moment = moment.later(now);
+            let (step, now) = self.step(slice.moment);
+            slice.goes_on(now);
             match step {
                 Step::Kept(spans) if self.may_ship(exit, now, spans, false) => {}
                 Step::Kept(spans) => {
                     self.end_slice(&slice);
                     self.ship(exit, spans).await;
-                    (slice, moment) = (Slice::begin(), self::moment());
+                    slice = Slice::begin();
                 }
                 Step::Busy => {}
                 Step::Idle => break,
             }
-            if slice.is_over(now) {
+            if slice.is_over() {
                 self.end_slice(&slice);
                 executor::rest().await;
-                (slice, moment) = (Slice::begin(), self::moment());
+                slice = Slice::begin();
             }
         }
         self.settle();
@@ -448,17 +455,18 @@ impl Sampler {
     /// Decides some of what is due, and early what memory has no room for. How long there is
     /// nothing more to do.
     fn decide_meanwhile(&self) -> Duration {
-        let (mut moment, slice) = (moment(), Slice::begin());
+        let mut slice = Slice::begin();
         let state = &mut *self.state.borrow_mut();
         loop {
-            let (step, now) = state.timings.measure(&mut state.shard, moment, Shard::decide_due);
-            moment = moment.later(now);
+            let State { timings, shard, .. } = &mut *state;
+            let (step, now) = timings.measure(shard, slice.moment, Shard::decide_due);
+            slice.goes_on(now);
             let more =
-                step == Step::Busy || (self.pressed.replace(false) && state.shard.hasten(moment));
+                step == Step::Busy || (self.pressed.replace(false) && shard.hasten(slice.moment));
             if !more {
                 break;
             }
-            if slice.is_over(now) {
+            if slice.is_over() {
                 state.timings.slice(slice.cpu());
                 return Duration::ZERO;
             }

@@ -367,17 +367,14 @@ impl Buffer {
     }
 
     fn keep_spare(&mut self, count: usize) {
-        while self.spare.len() > count.max(SPARE_MIN) {
-            let slot = self.spare.pop().expect("there are more");
-            self.discard(slot);
-        }
+        let kept = count.max(SPARE_MIN).min(self.spare.len());
+        self.spare.split_off(kept).into_iter().for_each(|slot| self.discard(slot));
         self.spare_low = self.spare_low.min(self.spare.len());
     }
 
     fn discard(&mut self, slot: usize) {
-        self.change(slot, |segment| {
-            *segment = Segment { counted: segment.counted, ..Segment::default() }
-        });
+        let segment = std::mem::take(&mut self.segments[slot]);
+        self.bytes -= segment.counted;
         self.free.push(slot);
     }
 

@@ -28,7 +28,7 @@ use super::threshold::Threshold;
 use super::traces::{State, Trace, Traces};
 use super::wheel::{Due, NO_SET, Wheel};
 use crate::otlp::span::Notes;
-use crate::time::Instant;
+use crate::time::{Instant, nanos};
 
 mod ahead;
 mod decide;
@@ -68,8 +68,8 @@ impl Moment {
     /// The same clocks at `now`.
     #[must_use]
     pub fn later(self, now: Instant) -> Self {
-        let passed = crate::time::nanos(now.since(self.now));
-        Self { now, unix_nanos: self.unix_nanos.saturating_add(passed) }
+        let unix_nanos = self.unix_nanos.saturating_add(nanos(now.since(self.now)));
+        Self { now, unix_nanos }
     }
 }
 
