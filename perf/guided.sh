@@ -15,7 +15,8 @@ cd "$(dirname "$0")/.."
 
 host=$(rustc -vV | sed -n 's/^host: //p')
 merge=${LLVM_PROFDATA:-$(rustc --print sysroot)/lib/rustlib/$host/bin/llvm-profdata}
-[[ -x $merge ]] || { echo "perf/guided.sh: no llvm-profdata: rustup component add llvm-tools" >&2; exit 1; }
+command -v "$merge" >/dev/null ||
+    { echo "perf/guided.sh: no $merge: rustup component add llvm-tools" >&2; exit 1; }
 target=${CARGO_TARGET_DIR:-target}
 out=${1:-$target/guided}
 # Always the same place, so that only what has changed is built again.

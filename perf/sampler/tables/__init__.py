@@ -37,8 +37,8 @@ def sides(options, pair):
 
 
 def accounts(results, side="tracemill", **where):
-    """Whether every span of every trial of tracemill is accounted for, and whether it had its CPU
-    to itself."""
+    """Whether every span of every trial of a build of tracemill is accounted for, and whether it had
+    its CPU to itself."""
     said = []
     names = {
         "not_ok_requests": "requests not answered OK",

@@ -20,8 +20,8 @@ CPU per span of one sampler with two shards on two cores, divided by that of one
 About half of the spans of a request belong to the other core's shard and go through the mesh. One
 shard runs on CPU {cpu_subject}, two on CPUs {cpu_subject} and {cpu_second}. {shared}Closed loop over
 {connections} connections x {streams} streams and, in one cell, open loop at the same rate for both;
-policies and traces as in the table `saturation`, {warm_up:g} s of warm-up, {seconds:g} s measured, {pairs}
-pairs per cell.
+policies and traces as in the table `saturation`, {warm_up:g} s of warm-up, {seconds:g} s measured,
+{pairs} pairs per cell.
 """
 SHARED = """The machine has {cpus} CPUs: generator and sink share the
 second one with the second shard, which costs it time and caches that the single shard does not have

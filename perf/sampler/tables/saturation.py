@@ -15,21 +15,20 @@ Ingest, decide and export at saturation on one data core. Closed loop over {conn
 x {streams} streams, spans of about 450 bytes, 8 per trace in 4 requests, three policies (status_code
 ERROR, latency 500 ms, probabilistic 2 %) that keep about 10 %, `decision_wait` 1 s, `num_traces`
 {num_traces:,} so that nothing undecided is evicted, {warm_up:g} s of warm-up (until memory and
-the table of traces have grown) and {seconds:g} s measured. The floor is `tracemill-load relay`, which copies all bytes to the same sink; the
-sampler sends on only what it keeps. {pairs} pairs per size. The collector, where it was measured,
-has the same YAML, one CPU and GOMAXPROCS by affinity. {guided_said}
+the table of traces have grown) and {seconds:g} s measured. The floor is `tracemill-load relay`,
+which copies all bytes to the same sink; the sampler sends on only what it keeps. {pairs} pairs per
+size. The collector, where it was measured, has the same YAML, one CPU and GOMAXPROCS by affinity.
+{guided_said}
 """
-
-
 GUIDED = "`guided` is the same tracemill as `perf/guided.sh` builds it."
 
 
 def run(bench, options, results):
     pairs, seconds = tables.pairs(options), tables.seconds(options)
     warm_up = tables.warm_up(options)
+    builds = ["tracemill", "guided"] if options.guided else ["tracemill"]
     for pair in range(1, pairs + 1):
         for cell in BARS:
-            builds = ["tracemill", "guided"] if options.guided else ["tracemill"]
             subjects = tables.in_turn(pair, ["relay", *builds])
             if options.collector and pair <= options.collector_pairs:
                 subjects.append("collector")
