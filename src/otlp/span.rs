@@ -1,24 +1,33 @@
 //! One walk over a span: everything is checked, and what policies ask for is noted as it is passed.
 //! There are two that say the same: a quick one for what SDKs write, and a careful one.
 
+use attributes::Noting;
+
 use super::check::{self, entry};
 use super::wire::{Extent, I32, I64, LEN, Reader, VARINT};
 use super::{Error, keep};
 
+mod attributes;
 mod quick;
 
 /// The attribute keys that somebody asks for. Keys are known by their position.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
     keys: Vec<Box<[u8]>>,
-    /// Positions in `keys`, by length of the key; the last row holds all longer ones.
+    /// Positions in `keys`, by length of the key: a row each, those of 64 bytes begin anew.
     by_len: Vec<Vec<u16>>,
     /// Which rows hold any, a bit each.
     lengths: u64,
 }
 
-/// The last row.
-const LONG: usize = u64::BITS as usize - 1;
+/// As many as `lengths` has bits.
+const ROWS: usize = u64::BITS as usize;
+
+/// The row of keys that are so long.
+#[inline(always)]
+const fn row(len: usize) -> usize {
+    len % ROWS
+}
 
 impl Wanted {
     /// The position of `key`, which is wanted from now on.
@@ -31,22 +40,18 @@ impl Wanted {
         }
         let at = u16::try_from(self.keys.len()).expect("fewer keys than bytes of a configuration");
         self.keys.push(key.into());
-        self.by_len.resize(LONG + 1, Vec::new());
-        self.by_len[key.len().min(LONG)].push(at);
-        self.lengths |= 1 << key.len().min(LONG);
+        self.by_len.resize(ROWS, Vec::new());
+        self.by_len[row(key.len())].push(at);
+        self.lengths |= 1 << row(key.len());
         at
     }
 
     /// The position of `key` if it is wanted.
     #[must_use]
-    #[inline(always)]
+    #[inline]
     pub fn find(&self, key: &[u8]) -> Option<u16> {
-        let row = key.len().min(LONG);
-        if self.lengths >> row & 1 == 0 { None } else { self.find_in(row, key) }
-    }
-
-    fn find_in(&self, row: usize, key: &[u8]) -> Option<u16> {
-        self.by_len[row].iter().copied().find(|&at| *self.keys[at as usize] == *key)
+        let row = self.by_len.get(row(key.len()))?;
+        row.iter().copied().find(|&at| *self.keys[at as usize] == *key)
     }
 
     /// How many keys are wanted.
@@ -175,15 +180,16 @@ pub fn read(field: &[u8], wanted: &Wanted, notes: &mut Notes) -> Result<(), Erro
 fn careful(body: &[u8], span: Extent, wanted: &Wanted, notes: &mut Notes) -> Result<(), Error> {
     let (facts, found) = notes.begin(span);
     let first = found.len();
+    let mut noting = Noting { field: body, wanted, found, first };
     let mut reader = Reader::new(body, span);
     while !reader.at_end() {
         field(&mut reader, body, facts, |content| {
             let (key, value) = entry(body, content)?;
-            note(body, (key.of(body), value.of(body)), wanted, found, first);
+            noting.note(key.of(body), value.of(body));
             Ok(())
         })?;
     }
-    facts.found.1 = position(found.len());
+    facts.found.1 = position(noting.found.len());
     Ok(())
 }
 
@@ -200,22 +206,6 @@ fn fixed64(reader: &mut Reader<'_>, body: &[u8]) -> Result<u64, Error> {
     let at = reader.pos() as usize;
     reader.advance(8)?;
     Ok(body[at..].first_chunk().map_or(0, |b| u64::from_le_bytes(*b)))
-}
-
-/// Notes an attribute if it is wanted and the first of its key.
-#[inline(always)]
-fn note(
-    body: &[u8],
-    (key, value): (&[u8], &[u8]),
-    wanted: &Wanted,
-    found: &mut Vec<Found>,
-    first: usize,
-) {
-    if let Some(key) = wanted.find(key)
-        && found[first..].iter().all(|f| f.key != key)
-    {
-        found.push(Found { key, value: Extent::within(body, value) });
-    }
 }
 
 /// One field.
@@ -306,6 +296,7 @@ pub const NO_TRACE_ID: [u8; 16] = [0; 16];
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::otlp::write;
 
     /// `start`, `end` and an attribute, with tags of one byte or padded to two.
     fn span(padded: bool) -> Vec<u8> {
@@ -343,6 +334,21 @@ mod tests {
             let [of_k] = notes.found[..] else { panic!("{notes:?}") };
             assert_eq!((of_k.key, of_k.value.of(&field)), (key, &b"\x0a\x01v"[..]));
         }
+    }
+
+    #[test]
+    fn keys_in_one_row_are_not_taken_for_each_other() {
+        let mut wanted = Wanted::default();
+        let long = [b'k'; 1 + ROWS];
+        let (short, long) = (wanted.position(b"k"), wanted.position(&long));
+        let attribute =
+            |key: &[u8]| write::field(9, &[&write::field(1, key)[..], b"\x12\0"].concat());
+        let keys = [&b"k"[..], b"l", &[b'k'; 1 + ROWS], &[b'l'; 1 + ROWS], &[b'k'; 1 + 2 * ROWS]];
+        let span = keys.map(attribute).concat();
+        let field = write::field(2, &span);
+        let mut notes = Notes::default();
+        read(&field, &wanted, &mut notes).unwrap();
+        assert_eq!(notes.found.iter().map(|found| found.key).collect::<Vec<_>>(), [short, long]);
     }
 
     #[test]

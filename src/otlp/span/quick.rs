@@ -3,10 +3,11 @@
 //! [`super::careful`], which begins anew: so this one need not say what is wrong, and is twice as
 //! fast for it.
 
-use super::{Facts, Notes, Wanted, note, position, status};
+use super::attributes::{Noting, pass};
+use super::{Facts, Notes, Wanted, position, status};
 use crate::otlp::check;
 use crate::otlp::ids::behind_ids;
-use crate::otlp::usual::{self, Attribute};
+use crate::otlp::usual;
 use crate::otlp::wire::Extent;
 
 /// Walks the span at `span` in its field, checks it, and notes the wanted. `None` says nothing
@@ -15,28 +16,24 @@ use crate::otlp::wire::Extent;
 pub(super) fn read(field: &[u8], span: Extent, wanted: &Wanted, notes: &mut Notes) -> Option<()> {
     let (facts, found) = notes.begin(span);
     let first = found.len();
-    let all = &field[span.start as usize..];
-    let mut rest = behind_ids(all).unwrap_or(all);
-    loop {
-        while let Some(Attribute { key, value, rest: after }) = usual::attribute(rest) {
-            note(field, (key, value), wanted, found, first);
-            rest = after;
+    let mut noting = Noting { field, wanted, found, first };
+    let mut rest = front(&field[span.start as usize..], facts);
+    while let Some(tag) = rest.first() {
+        if *tag == 0x4a {
+            rest = pass(rest, &mut noting);
         }
         let Some(tag) = rest.split_off_first() else { break };
         match *tag {
             0x4a => {
-                let attribute = unusual(field, content(&mut rest)?)?;
-                note(field, attribute, wanted, found, first);
+                let (key, value) = unusual(field, content(&mut rest)?)?;
+                noting.note(key, value);
             }
             0x0a => drop(id(&mut rest, 16)?),
             0x12 => drop(id(&mut rest, 8)?),
             0x22 => facts.is_root = is_zero(id(&mut rest, 8)?),
             0x1a => facts.trace_state = Extent::within(field, content(&mut rest)?),
             0x2a => drop(content(&mut rest)?),
-            0x30 => {
-                small(&mut rest)?;
-                times(&mut rest, facts);
-            }
+            0x30 => drop(small(&mut rest)?),
             // Counts of what was dropped.
             0x50 | 0x60 | 0x70 => drop(small(&mut rest)?),
             0x39 => facts.start = u64::from_le_bytes(*fixed(&mut rest)?),
@@ -55,8 +52,28 @@ pub(super) fn read(field: &[u8], span: Extent, wanted: &Wanted, notes: &mut Note
             _ => return None,
         }
     }
-    facts.found.1 = position(found.len());
+    facts.found.1 = position(noting.found.len());
     Some(())
+}
+
+/// Takes what stands in front of nearly all spans: ids, name, kind and times, each if it is there.
+#[inline(always)]
+fn front<'a>(all: &'a [u8], facts: &mut Facts) -> &'a [u8] {
+    let Some(mut rest) = behind_ids(all) else { return all };
+    if let Some(([0x22, 8, parent @ ..], after)) = rest.split_first_chunk::<10>() {
+        facts.is_root = is_zero(parent);
+        rest = after;
+    }
+    if let [0x2a, name @ ..] = rest
+        && let Some((_, after)) = usual::content(name)
+    {
+        rest = after;
+    }
+    if let [0x30, 0..0x80, after @ ..] = rest {
+        rest = after;
+        times(&mut rest, facts);
+    }
+    rest
 }
 
 /// An attribute that is long, deep, or written in another way.
@@ -128,7 +145,11 @@ mod tests {
         if random(2) == 0 {
             out.extend([0x22, 8, 0, 0, 0, 0, 0, 0, 0, random(2) as u8]);
         }
-        out.extend(b"\x1a\x03a=b\x2a\x05GET /\x30\x02");
+        if random(2) == 0 {
+            out.extend(b"\x1a\x03a=b");
+        }
+        out.extend(b"\x2a\x05GET /");
+        out.extend([0x30, random(6) as u8]);
         out.extend([&[0x39][..], &[random(256) as u8; 8], &[0x41], &[9; 8]].concat());
         let long = [&[0x0a, 0xac, 1], &[b's'; 172][..]].concat();
         for _ in 0..random(6) {
