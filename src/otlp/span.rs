@@ -179,8 +179,7 @@ pub fn read(field: &[u8], wanted: &Wanted, notes: &mut Notes) -> Result<(), Erro
 #[cold]
 fn careful(body: &[u8], span: Extent, wanted: &Wanted, notes: &mut Notes) -> Result<(), Error> {
     let (facts, found) = notes.begin(span);
-    let first = found.len();
-    let mut noting = Noting { field: body, wanted, found, first };
+    let mut noting = Noting::of(body, wanted, found);
     let mut reader = Reader::new(body, span);
     while !reader.at_end() {
         field(&mut reader, body, facts, |content| {

@@ -27,12 +27,20 @@ pub(super) fn content(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Nothing, or a string, a bool or a number that is all of its AnyValue, with a length of one byte.
-#[inline(never)]
+#[inline(always)]
 pub(super) fn is_flat(value: &[u8]) -> bool {
     match *value {
-        [0x0a, len @ 0..0x80, ref text @ ..] => text.len() == usize::from(len),
         [0x10 | 0x18, small] => small < 0x80,
         [0x18, low, high] => low >= 0x80 && high < 0x80,
+        [0x0a, len @ 0..0x80, ref text @ ..] => text.len() == usize::from(len),
+        _ => is_flat_too(value),
+    }
+}
+
+/// The rarer ones: longer numbers, and nothing.
+#[inline(never)]
+fn is_flat_too(value: &[u8]) -> bool {
+    match *value {
         [0x18, ref int @ .., last] => {
             int.len() < 10 && last < 0x80 && int.iter().all(|byte| *byte >= 0x80)
         }

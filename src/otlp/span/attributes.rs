@@ -9,14 +9,21 @@ use crate::otlp::wire::Extent;
 /// What is noted of the attributes of a span.
 pub(super) struct Noting<'a> {
     /// The field of the span.
-    pub(super) field: &'a [u8],
-    pub(super) wanted: &'a Wanted,
+    field: &'a [u8],
+    wanted: &'a Wanted,
     pub(super) found: &'a mut Vec<Found>,
     /// How much was found before this span.
-    pub(super) first: usize,
+    first: usize,
 }
 
-impl Noting<'_> {
+impl<'a> Noting<'a> {
+    /// Of the next span.
+    #[inline]
+    pub(super) fn of(field: &'a [u8], wanted: &'a Wanted, found: &'a mut Vec<Found>) -> Self {
+        let first = found.len();
+        Self { field, wanted, found, first }
+    }
+
     /// Notes an attribute if it is wanted and the first of its key.
     #[inline(never)]
     pub(super) fn note(&mut self, key: &[u8], value: &[u8]) {
@@ -38,27 +45,25 @@ pub(super) fn pass<'a>(mut bytes: &'a [u8], noting: &mut Noting<'_>) -> &'a [u8]
     let lengths = noting.wanted.lengths;
     while let Some(head) = bytes.first_chunk() {
         let head = u32::from_le_bytes(*head);
-        let rest = if head & TAGS_AND_HIGH_BITS == KEY_FIRST {
-            key_first(bytes, head, lengths, noting)
+        let attribute = if head & TAGS_AND_HIGH_BITS == KEY_FIRST {
+            key_first(bytes, head)
         } else if head & TAGS_AND_HIGH_BITS == VALUE_FIRST {
-            value_first(bytes, head, lengths, noting)
+            value_first(bytes, head)
         } else {
             break;
         };
-        let Some(rest) = rest else { break };
+        let Some((key, value, rest)) = attribute else { break };
+        if lengths >> row(key.len()) & 1 != 0 {
+            noting.note(key, value);
+        }
         bytes = rest;
     }
     bytes
 }
 
-/// As SDKs write it.
+/// Key and value of an attribute as SDKs write it, and what comes after it.
 #[inline(always)]
-fn key_first<'a>(
-    bytes: &'a [u8],
-    head: u32,
-    lengths: u64,
-    noting: &mut Noting<'_>,
-) -> Option<&'a [u8]> {
+fn key_first(bytes: &[u8], head: u32) -> Option<(&[u8], &[u8], &[u8])> {
     // The field of a text begins like this, and with both lengths one more for each of its bytes.
     const EMPTY: usize = u32::from_le_bytes([0x12, 2, 0x0a, 0]) as usize;
     const LONGER: usize = u32::from_le_bytes([0, 1, 0, 1]) as usize;
@@ -70,47 +75,28 @@ fn key_first<'a>(
     if begin != EMPTY + (field.len() - 4) * LONGER && !is_value(field) {
         return None;
     }
-    if lengths >> row(key_len.into()) & 1 != 0 {
-        noting.note(&attribute[4..at], &field[2..]);
-    }
-    Some(rest)
+    Some((&attribute[4..at], &field[2..], rest))
 }
 
-/// Whether the second field of an attribute is a flat value; it has four bytes.
+/// Whether the second field of an attribute is a flat value.
 #[inline(always)]
 fn is_value(field: &[u8]) -> bool {
     match *field {
-        [0x12, 2, 0x10 | 0x18, small] => small < 0x80,
-        [0x12, 3, 0x18, low, high] => low >= 0x80 && high < 0x80,
-        [0x12, len, ref value @ ..] => {
-            value.len() == usize::from(len) && len < 0x80 && is_flat(value)
-        }
+        [0x12, len @ 0..0x80, ref value @ ..] => value.len() == usize::from(len) && is_flat(value),
         _ => false,
     }
 }
 
-/// As the collector writes it.
+/// Key and value of an attribute as the collector writes it, and what comes after it.
 #[inline(always)]
-fn value_first<'a>(
-    bytes: &'a [u8],
-    head: u32,
-    lengths: u64,
-    noting: &mut Noting<'_>,
-) -> Option<&'a [u8]> {
+fn value_first(bytes: &[u8], head: u32) -> Option<(&[u8], &[u8], &[u8])> {
     let [_, len, _, value_len] = head.to_le_bytes();
     let (attribute, rest) = bytes.split_at_checked(2 + usize::from(len))?;
     let at = 4 + usize::from(value_len);
     let [tag, key_len] = *attribute.get(at..at + 2)?.first_chunk()?;
-    if tag != 0x0a || usize::from(key_len) != attribute.len() - at - 2 {
+    let (value, key) = (&attribute[4..at], &attribute[at + 2..]);
+    if tag != 0x0a || usize::from(key_len) != key.len() || !is_flat(value) {
         return None;
     }
-    let value = &attribute[4..at];
-    let is_text = attribute[4] == 0x0a && attribute[5] == value_len.wrapping_sub(2);
-    if !is_text && !is_flat(value) {
-        return None;
-    }
-    if lengths >> row(key_len.into()) & 1 != 0 {
-        noting.note(&attribute[at + 2..], value);
-    }
-    Some(rest)
+    Some((key, value, rest))
 }

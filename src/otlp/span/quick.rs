@@ -15,8 +15,7 @@ use crate::otlp::wire::Extent;
 #[inline]
 pub(super) fn read(field: &[u8], span: Extent, wanted: &Wanted, notes: &mut Notes) -> Option<()> {
     let (facts, found) = notes.begin(span);
-    let first = found.len();
-    let mut noting = Noting { field, wanted, found, first };
+    let mut noting = Noting::of(field, wanted, found);
     let mut rest = front(&field[span.start as usize..], facts);
     while let Some(tag) = rest.first() {
         if *tag == 0x4a {
@@ -33,9 +32,8 @@ pub(super) fn read(field: &[u8], span: Extent, wanted: &Wanted, notes: &mut Note
             0x22 => facts.is_root = is_zero(id(&mut rest, 8)?),
             0x1a => facts.trace_state = Extent::within(field, content(&mut rest)?),
             0x2a => drop(content(&mut rest)?),
-            0x30 => drop(small(&mut rest)?),
-            // Counts of what was dropped.
-            0x50 | 0x60 | 0x70 => drop(small(&mut rest)?),
+            // The kind, and counts of what was dropped.
+            0x30 | 0x50 | 0x60 | 0x70 => drop(small(&mut rest)?),
             0x39 => facts.start = u64::from_le_bytes(*fixed(&mut rest)?),
             0x41 => facts.end = u64::from_le_bytes(*fixed(&mut rest)?),
             0x5a => check::event(field, Extent::within(field, content(&mut rest)?)).ok()?,
