@@ -2,13 +2,14 @@
 //!
 //! Most SDKs write `trace_id` and `span_id` first: then a look at four bytes is enough. The
 //! collector writes fields backwards, so otherwise the item's own fields are walked from the
-//! front (never from the back: a string's end can look like an id). In the walk the last trace id
-//! wins and known fields must have their own wire type. The look at the front differs from it only
-//! on spans that repeat a singular field, or are broken behind their ids (otlp 3.3).
+//! front (never from the back: a string's end can look like an id). That is done in a straight line
+//! if they stand as the collector writes them, and one by one if not: the last trace id wins, and
+//! known fields must have their own wire type. The look at the front differs from it only on spans
+//! that repeat a singular field, or are broken behind their ids (otlp 3.3).
 
 use super::layout::{Field, LOG_RECORD, Role, SPAN};
 use super::wire::{Extent, I32, I64, LEN, Reader, VARINT};
-use super::{Error, Signal};
+use super::{Error, Signal, usual};
 
 /// Bytes of a trace id.
 pub(super) const TRACE_ID_BYTES: u32 = 16;
@@ -19,6 +20,7 @@ const SPAN_ID_BYTES: u32 = 8;
 pub(super) fn trace_id_at(signal: Signal, body: &[u8], item: Extent) -> Result<u32, Error> {
     match signal {
         Signal::Traces if ids_first(item.of(body)) => Ok(item.start + 2),
+        Signal::Traces if ids_last(item.of(body)) => Ok(item.end - TRACE_ID_BYTES),
         Signal::Traces => walk(&SPAN_STEPS, SPAN, body, item),
         Signal::Logs => walk(&LOG_RECORD_STEPS, LOG_RECORD, body, item),
         Signal::Metrics => Ok(0),
@@ -40,6 +42,33 @@ fn ids_first(span: &[u8]) -> bool {
 pub(super) fn behind_ids(span: &[u8]) -> Option<&[u8]> {
     let (ids, rest) = span.split_first_chunk::<28>()?;
     (ids[0] == 0x0a && ids[1] == 0x10 && ids[18] == 0x12 && ids[19] == 0x08).then_some(rest)
+}
+
+/// Whether a span is written as the collector writes most: backwards, and so its trace id last.
+#[inline]
+fn ids_last(mut span: &[u8]) -> bool {
+    // Status, links, events and attributes.
+    while let [tag, content @ ..] = span
+        && *tag & 0xcf == 0x4a
+        && let Some((_, rest)) = usual::content(content)
+    {
+        span = rest;
+    }
+    let Some((times, [0x2a, name @ ..])) = span.split_first_chunk::<20>() else { return false };
+    let Some((_, rest)) = usual::content(name) else { return false };
+    let Some((others, ids)) = rest.split_last_chunk::<28>() else { return false };
+    times[0] == 0x41
+        && times[9] == 0x39
+        && times[18] == 0x30
+        && times[19] < 0x80
+        && matches!(
+            others,
+            [] | [0x22, 8, _, _, _, _, _, _, _, _]
+                | [0x85, 1, _, _, _, _]
+                | [0x85, 1, _, _, _, _, 0x22, 8, _, _, _, _, _, _, _, _]
+        )
+        && ids[..2] == [0x12, 8]
+        && ids[10..12] == [0x0a, 16]
 }
 
 /// What to do at a one-byte tag.
@@ -140,5 +169,56 @@ const fn span_id(id: Extent) -> Result<(), Error> {
     match id.len() {
         SPAN_ID_BYTES | 0 => Ok(()),
         _ => Err(Error::SpanIdLength { at: id.start }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::otlp::write::field;
+    use crate::testing::random::Random;
+
+    /// A span as the collector writes it, and some of its rarer fields.
+    fn backwards(random: &mut Random) -> Vec<u8> {
+        let text = |random: &mut Random| vec![b'a'; *random.pick(&[0, 1, 16, 100, 200])];
+        let mut span = Vec::new();
+        if random.chance(0.7) {
+            span.extend(random.pick(&[&[0x7a, 0][..], &[0x7a, 2, 0x18, 2], &[0x50, 1]]).iter());
+        }
+        for _ in 0..random.below(4) {
+            span.extend(field(*random.pick(&[9, 11, 13]), &text(random)));
+        }
+        span.extend([&[0x41][..], &[8; 8], &[0x39], &[7; 8], &[0x30, 3]].concat());
+        span.extend(field(5, &text(random)));
+        for rare in [&[0x85, 1, 1, 1, 0, 0][..], &field(4, &[4; 8]), &field(3, b"a=b")] {
+            if random.chance(0.5) {
+                span.extend(rare);
+            }
+        }
+        [span, field(2, &[2; 8]), field(1, &[1; 16])].concat()
+    }
+
+    #[test]
+    fn the_straight_line_says_what_the_walk_says() {
+        let mut random = Random::new(1);
+        let mut straight = 0;
+        for round in 0..20_000 {
+            let mut span = backwards(&mut random);
+            for _ in 0..round % 4 {
+                let at = usize::try_from(random.below(span.len() as u64)).unwrap();
+                match random.below(3) {
+                    0 => span[at] = u8::try_from(random.below(256)).unwrap(),
+                    1 => drop(span.remove(at)),
+                    _ => span.insert(at, u8::try_from(random.below(256)).unwrap()),
+                }
+            }
+            if ids_last(&span) {
+                let end = u32::try_from(span.len()).unwrap();
+                let walked = walk(&SPAN_STEPS, SPAN, &span, Extent { start: 0, end });
+                assert_eq!(walked, Ok(end - TRACE_ID_BYTES), "{span:x?}");
+                straight += 1;
+            }
+        }
+        assert!(straight > 2_000, "{straight}");
     }
 }
