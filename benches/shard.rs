@@ -75,7 +75,7 @@ impl Run {
         let Self { shard, index, kept, .. } = self;
         watch.measure(0, || scan(Signal::Traces, body, index)).unwrap();
         watch.measure(1, || shard.check(body, index)).unwrap();
-        watch.measure(2, || shard.push(moment, body, index, |_| true));
+        watch.measure(2, || shard.push(moment, body, index));
         watch.measure(3, || {
             loop {
                 match shard.poll(moment) {

@@ -15,7 +15,6 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::otlp::span::{NO_TRACE_ID, Notes};
 use crate::otlp::{self, Index, Pick, Signal};
 use crate::rpc::message::Message;
 use crate::runtime::clock;
@@ -25,7 +24,7 @@ use crate::runtime::lease::{Charge, Purse};
 use crate::runtime::mesh::{Mesh, Ticket};
 use crate::runtime::timer::{Alarm, Timeout};
 use crate::sample::hash::Key;
-use crate::sample::{Moment, Shard, Step};
+use crate::sample::{Moment, Shard, Share, Step};
 use crate::telemetry::Quiet;
 use crate::time::Instant;
 
@@ -58,17 +57,13 @@ pub trait Exit {
     fn ship(&self, now: Instant, spans: u64, body: &[u8], late: bool) -> bool;
 }
 
-/// Spans on their way to another core's shard, and what is known of them. One word, as it goes from
-/// the caches of one core to those of another.
-#[derive(Debug, Default)]
-pub struct Parcel(Box<Content>);
-
-#[derive(Debug, Default)]
-struct Content {
+/// Spans on their way to another core's shard. It is small, as it goes from the caches of one core
+/// to those of another.
+#[derive(Debug)]
+pub struct Parcel {
     /// Position of the sampler.
     sampler: usize,
-    spans: Pick,
-    notes: Notes,
+    share: Box<Share>,
 }
 
 /// What a sampler is made with.
@@ -121,8 +116,8 @@ pub struct Sampler {
 #[derive(Debug)]
 struct State {
     shard: Shard,
-    /// On their way to the shards of other cores, by core.
-    parcels: Vec<Option<Parcel>>,
+    /// What goes to the shards of other cores, by core.
+    shares: Vec<Box<Share>>,
     /// What the shard holds.
     charge: Charge,
     timings: Timings,
@@ -192,7 +187,7 @@ impl Sampler {
         let state = State {
             timings: Timings::new(&shard),
             shard,
-            parcels: std::iter::repeat_with(|| None).take(mesh.cores()).collect(),
+            shares: std::iter::repeat_with(Box::default).take(mesh.cores()).collect(),
             charge,
             quiet: Quiet::new(QUIET),
             quiet_ignored: Quiet::new(QUIET),
@@ -291,48 +286,31 @@ impl Sampler {
         if !self.mesh.has_credit() {
             return Ok(Taken::NoCredit);
         }
-        self.push(state, body, index, mine);
+        let home = |id: &[u8; 16]| Some(self.home(id)).filter(|home| *home != self.mesh.core());
+        shard.divide(body, index, home, &mut state.shares);
+        self.push(state, body, index);
         let is_alone = self.mesh.cores() == 1;
-        Ok(Taken::Yes((!is_alone).then(|| self.send(state, body, index))))
+        Ok(Taken::Yes((!is_alone).then(|| self.send(&mut state.shares))))
     }
 
     /// Sends the other shards their parts.
-    fn send(&self, state: &mut State, body: &[u8], index: &Index) -> Ticket<Parcel> {
-        let State { shard, parcels, .. } = state;
-        let mut last = (&NO_TRACE_ID, self.home(&NO_TRACE_ID));
-        index.placed().enumerate().for_each(|(at, placed)| {
-            let id = index.trace_id(placed.item, body).unwrap_or(&NO_TRACE_ID);
-            if id != last.0 {
-                last = (id, self.home(id));
-            }
-            if last.1 != self.mesh.core() {
-                let Parcel(parcel) = parcels[last.1].get_or_insert_with(|| self.parcel());
-                parcel.spans.add(body, index, &placed);
-                shard.hand_on(at, &mut parcel.notes);
-            }
-        });
+    fn send(&self, shares: &mut [Box<Share>]) -> Ticket<Parcel> {
         let errand = self.mesh.errand();
-        for (to, parcel) in parcels.iter_mut().enumerate() {
-            parcel.take().into_iter().for_each(|parcel| errand.send(to, parcel));
+        for (to, share) in shares.iter_mut().enumerate().filter(|(_, share)| !share.is_empty()) {
+            let mut next = self.mesh.reuse().map(|parcel| parcel.share).unwrap_or_default();
+            next.begin();
+            let share = std::mem::replace(share, next);
+            errand.send(to, Parcel { sampler: self.at, share });
         }
         errand
     }
 
-    /// An empty one.
-    fn parcel(&self) -> Parcel {
-        let Parcel(mut parcel) = self.mesh.reuse().unwrap_or_default();
-        parcel.sampler = self.at;
-        parcel.spans.begin(Signal::Traces);
-        parcel.notes.clear();
-        Parcel(parcel)
-    }
-
     /// Takes what another core has checked and picked for this shard. It has room.
-    pub fn accept(&self, Parcel(parcel): &mut Parcel) {
+    pub fn accept(&self, parcel: &mut Parcel) {
         let state = &mut *self.state.borrow_mut();
-        let (body, index) = parcel.spans.request();
-        state.shard.trust(body, index, &mut parcel.notes);
-        self.push(state, body, index, |_| true);
+        state.shard.receive(&mut parcel.share);
+        let (body, index) = parcel.share.request();
+        self.push(state, body, index);
     }
 
     /// Takes what a sampler with other policies has picked for this shard. It has room.
@@ -341,19 +319,14 @@ impl Sampler {
         let (body, index) = spans.request();
         let checked = state.shard.check(body, index);
         assert!(checked.is_ok(), "picked from a request that was checked");
-        self.push(state, body, index, |_| true);
+        state.shard.divide(body, index, |_| None, &mut []);
+        self.push(state, body, index);
     }
 
-    /// Gives the own shard the spans that are `mine` of the request that was checked just now.
-    fn push(
-        &self,
-        state: &mut State,
-        body: &[u8],
-        index: &Index,
-        mine: impl Fn(&[u8; 16]) -> bool,
-    ) {
-        let theirs = self.before.take(body, index, &mine);
-        state.shard.push(moment(), body, index, |id| mine(id) && !theirs.contains(id));
+    /// Gives the own shard its spans of a request.
+    fn push(&self, state: &mut State, body: &[u8], index: &Index) {
+        let theirs = self.before.take(body, index, |id| self.home(id) == self.mesh.core());
+        state.shard.push_own(moment(), body, index, |id| theirs.contains(id));
         state.settle();
         if state.shard.has_leaving() {
             self.bell.ring();

@@ -20,11 +20,19 @@ const SPAN_ID_BYTES: u32 = 8;
 pub(super) fn trace_id_at(signal: Signal, body: &[u8], item: Extent) -> Result<u32, Error> {
     match signal {
         Signal::Traces if ids_first(item.of(body)) => Ok(item.start + 2),
-        Signal::Traces if ids_last(item.of(body)) => Ok(item.end - TRACE_ID_BYTES),
-        Signal::Traces => walk(&SPAN_STEPS, SPAN, body, item),
+        Signal::Traces => further_back(body, item),
         Signal::Logs => walk(&LOG_RECORD_STEPS, LOG_RECORD, body, item),
         Signal::Metrics => Ok(0),
     }
+}
+
+/// The id of a span that does not come first.
+#[inline(never)]
+fn further_back(body: &[u8], span: Extent) -> Result<u32, Error> {
+    if ids_last(span.of(body)) {
+        return Ok(span.end - TRACE_ID_BYTES);
+    }
+    walk(&SPAN_STEPS, SPAN, body, span)
 }
 
 /// Whether a span starts with a trace id and a span id, and the parent's id, if it is next, has

@@ -30,9 +30,9 @@ impl Pick {
         (self.resource, self.scope) = (None, None);
     }
 
-    /// One more item of a request; the items come in its order. Not for metrics, whose points would
-    /// have to be counted.
-    pub fn add(&mut self, body: &[u8], index: &Index, placed: &Placed<'_>) {
+    /// One more item of a request; the items come in its order. Says its position and that of its
+    /// scope. Not for metrics, whose points would have to be counted.
+    pub fn add(&mut self, body: &[u8], index: &Index, placed: &Placed<'_>) -> (u32, u32) {
         let Placed { resource, scope, item } = placed;
         if self.resource != Some(resource.0) {
             let others = self.copy(body, index, index.others_of_resource(resource.1));
@@ -50,7 +50,9 @@ impl Pick {
         let field = self.append(index.bytes(body, item.field));
         let id = if item.id == 0 { 0 } else { field.start + (item.id - item.field.start) };
         self.index.items.push(Item { field, id });
-        self.index.scopes.last_mut().expect("has one").items.end += 1;
+        let scope = self.index.scopes.last_mut().expect("has one");
+        scope.items.end += 1;
+        (scope.items.end - 1, position(self.index.scopes.len() - 1))
     }
 
     fn copy(&mut self, body: &[u8], index: &Index, extents: &[Extent]) -> Others {

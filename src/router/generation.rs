@@ -173,8 +173,7 @@ fn sampler(
     let blueprint::Sampling { program, limiters, census, shards } =
         blueprint.sampling[number].clone();
     let shards = old.map_or(shards, Sampler::shards);
-    let seed = blueprint.seed.rotate_left(u32::try_from(ground.core % 64).unwrap_or(0));
-    let setup = Setup { program, limiters, census, shards, seed };
+    let setup = Setup { program, limiters, census, shards, seed: blueprint.seed };
     ground.homes.enter(|at| {
         Sampler::new(Parts {
             at,

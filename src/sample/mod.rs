@@ -35,5 +35,5 @@ pub use census::Census;
 pub use fate::{End, Fate};
 pub use options::Options;
 pub use program::Program;
-pub use shard::{Moment, Setup, Shard, Step};
+pub use shard::{Moment, Setup, Shard, Share, Step};
 pub use simulation::Simulation;

@@ -1,6 +1,7 @@
 //! One shard: the traces of one core, from their first span to the bytes that leave.
 //!
-//! The owner calls [`Shard::check`] and [`Shard::push`] for each request, and [`Shard::poll`]
+//! The owner calls [`Shard::check`] and [`Shard::push`] for each request (where there are several
+//! shards: [`Shard::divide`] and [`Shard::push_own`], and in the other [`Shard::receive`]), and [`Shard::poll`]
 //! until it is idle, at [`Shard::deadline`] and whenever something was pushed. What leaves is read
 //! from [`Shard::kept`].
 //!
@@ -35,9 +36,11 @@ mod decide;
 mod ingest;
 mod leave;
 mod lines;
+mod share;
 mod ticks;
 
 use lines::Lines;
+pub use share::Share;
 pub use ticks::Step;
 
 /// What a shard is made with.
@@ -51,7 +54,7 @@ pub struct Setup {
     pub census: Arc<Census>,
     /// How many shards there are.
     pub shards: usize,
-    /// Of this process; differs from that of other hashes.
+    /// Of this process, the same for all of its shards; differs from that of other hashes.
     pub seed: u64,
 }
 
@@ -163,16 +166,30 @@ struct Marks {
 #[derive(Debug)]
 struct Ingest {
     notes: Notes,
-    /// Where the check found the resources and scopes of the request, in its order; nothing of one
-    /// that was not checked here.
-    resources: Vec<Option<u32>>,
-    scopes: Vec<Option<u32>>,
+    /// Where the resources and scopes of the request are kept, in its order.
+    resources: Vec<Spot>,
+    scopes: Vec<Spot>,
+    /// Its spans that are this shard's.
     lines: Lines,
     fields: Vec<u8>,
     /// Records that are looked at ahead.
     ahead: Vec<u32>,
     /// Number of the ResourceSpans, over all requests.
     batch: u32,
+    /// Number of the first ScopeSpans of the request, over all requests and never 0, and the
+    /// number of the first of the next.
+    group: u32,
+    group_next: u32,
+}
+
+/// Where a resource or scope of the request is kept.
+#[derive(Clone, Copy, Debug)]
+enum Spot {
+    /// Nobody has looked.
+    Unknown,
+    /// The check found it there.
+    Perhaps(u32),
+    Here(u32),
 }
 
 /// What becomes of a span.
@@ -235,10 +252,12 @@ impl Shard {
                 notes: Notes::default(),
                 resources: Vec::new(),
                 scopes: Vec::new(),
-                lines: Lines::new(),
+                lines: Lines::default(),
                 fields: Vec::new(),
                 ahead: Vec::new(),
                 batch: 0,
+                group: 1,
+                group_next: 1,
             },
             states: States::new(options.gates.use_trace_state),
             fates: None,

@@ -102,7 +102,7 @@ impl Simulation {
         {
             self.work(seen);
         }
-        self.shard.push(self.moment(), body, &self.index, |_| true);
+        self.shard.push(self.moment(), body, &self.index);
         self.work(seen);
         Ok(self.index.items().len() as u64)
     }

@@ -28,7 +28,7 @@ impl Homes {
 
     fn of(&self, parcel: &Parcel) -> Rc<Sampler> {
         let all = self.0.borrow();
-        Rc::clone(all[parcel.0.sampler].as_ref().expect("it left when nobody could send to it"))
+        Rc::clone(all[parcel.sampler].as_ref().expect("it left when nobody could send to it"))
     }
 }
 

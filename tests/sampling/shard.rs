@@ -31,7 +31,7 @@ fn moment(now: Instant) -> Moment {
 impl Real {
     fn take(&mut self, at: Instant, body: &[u8]) {
         self.shard.check(body, &self.index).unwrap();
-        self.shard.push(moment(at), body, &self.index, |_| true);
+        self.shard.push(moment(at), body, &self.index);
     }
 
     fn work(&mut self, now: Instant) {

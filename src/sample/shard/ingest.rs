@@ -4,8 +4,8 @@
 //! appear in it: what a trace does to caches and map is done before the next is looked at, and the
 //! map is asked once for all spans of it.
 
-use super::lines::{Line, Place, ScopeAt};
-use super::{Ingest, Leaving, Marks, Moment, Shard, State, Way};
+use super::lines::{Line, Place};
+use super::{Ingest, Leaving, Marks, Moment, Shard, Spot, State, Way};
 use crate::otlp::span::{self, NO_TRACE_ID, Notes};
 use crate::otlp::wire::{Extent, LEN, Reader};
 use crate::otlp::{self, Error, Index, check, size};
@@ -29,29 +29,37 @@ struct Batch<'a> {
     index: &'a Index,
     notes: &'a Notes,
     resource: (usize, &'a otlp::Resource),
-    /// Where its resource is kept, once a span needs it.
-    kept: Option<u32>,
 }
 
 impl Ingest {
     /// Nothing is known of the next request.
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.notes.clear();
         otlp::keep(&mut self.resources);
         otlp::keep(&mut self.scopes);
     }
 
+    /// Of the resources and scopes of the next request nothing is known.
+    pub(super) fn expect(&mut self, index: &Index) {
+        self.resources.resize(index.resources().len(), Spot::Unknown);
+        self.scopes.resize(index.scopes().len(), Spot::Unknown);
+    }
+
+    /// Numbers the ScopeSpans of a request, over all requests and never 0.
+    fn number(&mut self, index: &Index) {
+        let scopes = u32::try_from(index.scopes().len()).expect("fewer than bytes of a request");
+        if self.group_next.checked_add(scopes).is_none() {
+            self.group_next = 1;
+        }
+        self.group = self.group_next;
+        self.group_next += scopes;
+    }
+
     /// Where the resource of the ResourceSpans is kept, now that a span needs it.
     #[inline]
-    fn resource(
-        &mut self,
-        batch: &mut Batch<'_>,
-        resources: &mut Interner,
-        program: &Program,
-    ) -> u32 {
-        *batch.kept.get_or_insert_with(|| {
-            let (at, resource) = batch.resource;
-            let guess = self.resources.get(at).copied().flatten();
+    fn resource(&mut self, batch: &Batch<'_>, resources: &mut Interner, program: &Program) -> u32 {
+        let (at, resource) = batch.resource;
+        self.resources[at].take(|guess| {
             let extents = batch.index.others_of_resource(resource);
             let fields = joined(batch.body, batch.index, extents, &mut self.fields);
             let known = resources.find_at(guess, fields);
@@ -59,8 +67,7 @@ impl Ingest {
         })
     }
 
-    /// Where scope number `at` of the request is kept, now that a span needs it, and its number
-    /// over all requests.
+    /// Where scope number `at` of the request is kept, now that a span needs it.
     #[inline]
     fn scope(
         &mut self,
@@ -68,17 +75,28 @@ impl Ingest {
         batch: &Batch<'_>,
         scopes: &mut Interner,
         program: &Program,
-    ) -> (u32, u32) {
+    ) -> u32 {
         let at = at as usize;
-        let ScopeAt { group, kept } = &mut self.lines.scopes[at];
-        let scope = *kept.get_or_insert_with(|| {
-            let guess = self.scopes.get(at).copied().flatten();
+        self.scopes[at].take(|guess| {
             let extents = batch.index.others_of_scope(&batch.index.scopes()[at]);
             let fields = joined(batch.body, batch.index, extents, &mut self.fields);
             let known = scopes.find_at(guess, fields);
             known.unwrap_or_else(|| add_scope(scopes, fields, program))
-        });
-        (scope, *group)
+        })
+    }
+}
+
+impl Spot {
+    /// Where it is kept: `find` says, if that is not certain yet, from a guess.
+    #[inline]
+    fn take(&mut self, find: impl FnOnce(Option<u32>) -> u32) -> u32 {
+        let at = match *self {
+            Self::Here(at) => return at,
+            Self::Perhaps(at) => find(Some(at)),
+            Self::Unknown => find(None),
+        };
+        *self = Self::Here(at);
+        at
     }
 }
 
@@ -106,51 +124,42 @@ impl Shard {
         Ok(())
     }
 
-    /// Appends what the check of this request noted of one of its spans, for the shard that has its
-    /// trace: there it need not be checked again ([`Self::trust`]).
-    pub fn hand_on(&self, item: usize, to: &mut Notes) {
-        self.ingest.notes.hand_on(item, to);
-    }
-
-    /// [`Self::check`] of a request whose spans were checked by a shard with the same policies and
-    /// handed on in their order.
-    pub fn trust(&mut self, body: &[u8], index: &Index, notes: &mut Notes) {
-        if cfg!(debug_assertions) {
-            assert!(self.check(body, index).is_ok() && self.ingest.notes == *notes);
-        }
-        self.ingest.forget();
-        std::mem::swap(&mut self.ingest.notes, notes);
-    }
-
-    /// Takes the spans of the request that was checked just now whose trace is `mine`.
+    /// Takes all spans of the request that was checked just now.
     ///
     /// # Panics
     /// If another one was checked.
-    pub fn push(
+    pub fn push(&mut self, moment: Moment, body: &[u8], index: &Index) {
+        self.divide(body, index, |_| None, &mut []);
+        self.push_own(moment, body, index, |_| false);
+    }
+
+    /// Takes the spans that [`Self::divide`] found, or [`Self::receive`] says, are this shard's,
+    /// except those of some traces.
+    pub fn push_own(
         &mut self,
         moment: Moment,
         body: &[u8],
         index: &Index,
-        mine: impl Fn(&[u8; 16]) -> bool,
+        except: impl Fn(&[u8; 16]) -> bool,
     ) {
         self.census.look_around();
-        self.ingest.lines.cut(body, index, |id| self.traces.hash(id), mine);
         self.look_ahead_in();
+        self.ingest.number(index);
         let notes = std::mem::take(&mut self.ingest.notes);
-        assert_eq!(notes.facts.len(), index.items().len(), "this request was checked");
         for resource in index.resources().iter().enumerate() {
             self.ingest.batch = self.ingest.batch.wrapping_add(1);
-            let notes = &notes;
-            let mut batch = Batch { body, moment, index, notes, resource, kept: None };
+            let batch = Batch { body, moment, index, notes: &notes, resource };
             for line in self.ingest.lines.of_resource(resource.0) {
-                self.take(&mut batch, line);
+                if !except(&self.ingest.lines.get(line).id) {
+                    self.take(&batch, line);
+                }
             }
         }
         self.ingest.notes = notes;
     }
 
     /// Takes the spans of one trace.
-    fn take(&mut self, batch: &mut Batch<'_>, line: usize) {
+    fn take(&mut self, batch: &Batch<'_>, line: usize) {
         let spans = self.ingest.lines.get(line).spans;
         self.stats.accepted += u64::from(spans);
         let (chain, way) = self.way(batch, line);
@@ -280,7 +289,7 @@ impl Shard {
     }
 
     /// Gives the spans of a line to the chain `at`. What they add to the size of its trace.
-    fn append(&mut self, batch: &mut Batch<'_>, line: usize, at: u32, way: Way) -> Sum {
+    fn append(&mut self, batch: &Batch<'_>, line: usize, at: u32, way: Way) -> Sum {
         let (body, index) = (batch.body, batch.index);
         let Self { chains, resources, scopes, buffer, program, ingest, .. } = self;
         let resource = ingest.resource(batch, resources, program);
@@ -295,7 +304,8 @@ impl Shard {
             let Place { item, scope, .. } = ingest.lines.place(place);
             let facts = &batch.notes.facts[item as usize];
             let field = index.bytes(body, index.items()[item as usize].field);
-            let (scope, group) = ingest.scope(scope, batch, scopes, program);
+            let group = ingest.group + scope;
+            let scope = ingest.scope(scope, batch, scopes, program);
             let origin = Origin { resource, scope, batch: ingest.batch, group };
             if way == Way::Wait {
                 let subject = || Subject {
@@ -337,8 +347,9 @@ impl Shard {
             self.hasten_for_root(at, wait);
         }
         if self.program.needs_size {
-            let resource = batch.kept.map_or(0, |at| self.resources.get(at).size);
-            let size = sum.whole() + resource;
+            let Self { ingest, resources, program, .. } = self;
+            let resource = ingest.resource(batch, resources, program);
+            let size = sum.whole() + resources.get(resource).size;
             let chain = self.chains.get_mut(at);
             chain.size += size;
             let around = u32::try_from(size::field(size) - size).unwrap_or(0);
@@ -446,9 +457,9 @@ fn envelope(
     fields: &[u8],
     known: &Interner,
     check: fn(&[u8], Extent) -> Result<(), Error>,
-) -> Result<Option<u32>, Error> {
+) -> Result<Spot, Error> {
     if let Some(at) = known.find(fields) {
-        return Ok(Some(at));
+        return Ok(Spot::Perhaps(at));
     }
     let end = u32::try_from(fields.len()).expect("shorter than the request");
     let mut reader = Reader::new(fields, Extent { start: 0, end });
@@ -460,5 +471,5 @@ fn envelope(
             reader.skip(tag)?;
         }
     }
-    Ok(None)
+    Ok(Spot::Unknown)
 }

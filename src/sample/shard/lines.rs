@@ -5,30 +5,27 @@ use std::ops::Range;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use crate::otlp::span::NO_TRACE_ID;
-use crate::otlp::{Index, keep};
+use crate::otlp::keep;
 
 const NONE: u32 = u32::MAX;
 /// A table larger than this is not kept: clearing it would cost every small request.
 const TABLE_MAX: usize = 4096;
 
 /// Lines, and the scratch to make them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Lines {
     lines: Vec<Line>,
     places: Vec<Place>,
-    /// The first line of each ResourceSpans, and the first after the last.
+    /// The first line of each ResourceSpans.
     firsts: Vec<usize>,
     /// The last line of each trace.
     table: HashTable<u32>,
-    /// The ScopeSpans of the request.
-    pub(super) scopes: Vec<ScopeAt>,
-    /// Numbers ScopeSpans over all requests.
-    group: u32,
+    /// The line of the last span, if that is of the last ResourceSpans.
+    last: Option<u32>,
 }
 
 /// The spans of one trace in one ResourceSpans.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) id: [u8; 16],
     /// Of its id.
@@ -40,7 +37,7 @@ pub(super) struct Line {
 }
 
 /// Where a span stands.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     /// Its position in the index of the request.
     pub(super) item: u32,
@@ -49,68 +46,12 @@ pub(super) struct Place {
     next: u32,
 }
 
-/// A ScopeSpans.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ScopeAt {
-    /// Its number over all requests, never 0.
-    pub(super) group: u32,
-    /// Where its scope is kept, once a span needs it.
-    pub(super) kept: Option<u32>,
-}
-
 impl Lines {
-    /// None yet.
-    pub(super) const fn new() -> Self {
-        Self {
-            lines: Vec::new(),
-            places: Vec::new(),
-            firsts: Vec::new(),
-            table: HashTable::new(),
-            scopes: Vec::new(),
-            group: 0,
-        }
-    }
-
-    /// Cuts a request into lines of the traces that are `mine`; `hash` is that of an id.
-    pub(super) fn cut(
-        &mut self,
-        body: &[u8],
-        index: &Index,
-        hash: impl Fn(&[u8; 16]) -> u64,
-        mine: impl Fn(&[u8; 16]) -> bool,
-    ) {
-        self.clear();
-        let mut items = (0..).zip(index.items());
-        for resource in index.resources() {
-            let first = self.lines.len();
-            self.firsts.push(first);
-            let mut last: Option<u32> = None;
-            for (at, scope) in index.scopes_of(resource) {
-                self.group = self.group.wrapping_add(1).max(1);
-                debug_assert_eq!(at as usize, self.scopes.len(), "in the order of the index");
-                self.scopes.push(ScopeAt { group: self.group, kept: None });
-                for (item, span) in items.by_ref().take(index.items_of(scope).len()) {
-                    let id = index.trace_id(span, body).unwrap_or(&NO_TRACE_ID);
-                    let line = match last {
-                        Some(line) if self.lines[line as usize].id == *id => Some(line),
-                        _ if mine(id) => Some(self.line(first, id, hash(id))),
-                        _ => None,
-                    };
-                    if let Some(line) = line {
-                        last = Some(line);
-                        self.add(line, Place { item, scope: at, next: NONE });
-                    }
-                }
-            }
-        }
-        self.firsts.push(self.lines.len());
-    }
-
-    fn clear(&mut self) {
+    /// Forgets the request.
+    pub(super) fn clear(&mut self) {
         keep(&mut self.lines);
         keep(&mut self.places);
         keep(&mut self.firsts);
-        keep(&mut self.scopes);
         if self.table.capacity() > TABLE_MAX {
             self.table = HashTable::new();
         } else {
@@ -118,24 +59,27 @@ impl Lines {
         }
     }
 
-    /// The line of a trace in the ResourceSpans whose lines begin at `first`.
-    fn line(&mut self, first: usize, id: &[u8; 16], hash: u64) -> u32 {
-        let Self { lines, table, .. } = self;
-        let line = position(lines.len());
-        let is = |line: &u32| lines[*line as usize].id == *id;
-        match table.entry(hash, is, |line| lines[*line as usize].hash) {
-            Entry::Occupied(last) if *last.get() as usize >= first => return *last.get(),
-            // A trace has one entry, so one in each of thousands of ResourceSpans is found at once.
-            Entry::Occupied(mut last) => *last.get_mut() = line,
-            Entry::Vacant(place) => drop(place.insert(line)),
-        }
-        lines.push(Line { id: *id, hash, spans: 0, first: NONE, last: NONE });
-        line
+    /// What is added from now on is in the next ResourceSpans.
+    pub(super) fn begin_resource(&mut self) {
+        self.firsts.push(self.lines.len());
+        self.last = None;
     }
 
-    fn add(&mut self, line: u32, place: Place) {
+    /// How many ResourceSpans were begun.
+    pub(super) fn resources(&self) -> usize {
+        self.firsts.len()
+    }
+
+    /// Adds the next span. `again`: it has the id of the one before, which was added too.
+    #[inline]
+    pub(super) fn add(&mut self, id: &[u8; 16], hash: u64, again: bool, (item, scope): (u32, u32)) {
         let at = position(self.places.len());
-        self.places.push(place);
+        self.places.push(Place { item, scope, next: NONE });
+        let line = match self.last {
+            Some(last) if again => last,
+            _ => self.line(id, hash),
+        };
+        self.last = Some(line);
         let line = &mut self.lines[line as usize];
         match line.last {
             NONE => line.first = at,
@@ -145,9 +89,31 @@ impl Lines {
         line.spans += 1;
     }
 
+    /// The line of a trace in the last ResourceSpans.
+    fn line(&mut self, id: &[u8; 16], hash: u64) -> u32 {
+        let Self { lines, table, firsts, .. } = self;
+        let line = position(lines.len());
+        let is = |line: &u32| lines[*line as usize].id == *id;
+        match table.entry(hash, is, |line| lines[*line as usize].hash) {
+            Entry::Occupied(last) if Some(&(*last.get() as usize)) >= firsts.last() => {
+                return *last.get();
+            }
+            // A trace has one entry, so one in each of thousands of ResourceSpans is found at once.
+            Entry::Occupied(mut last) => *last.get_mut() = line,
+            Entry::Vacant(place) => drop(place.insert(line)),
+        }
+        lines.push(Line { id: *id, hash, spans: 0, first: NONE, last: NONE });
+        line
+    }
+
+    /// Whether they say the same.
+    pub(super) fn are(&self, other: &Self) -> bool {
+        self.lines == other.lines && self.places == other.places && self.firsts == other.firsts
+    }
+
     /// The lines of ResourceSpans number `at`.
     pub(super) fn of_resource(&self, at: usize) -> Range<usize> {
-        self.firsts[at]..self.firsts[at + 1]
+        self.firsts[at]..self.firsts.get(at + 1).copied().unwrap_or(self.lines.len())
     }
 
     /// All lines.
@@ -183,17 +149,16 @@ fn position(len: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::otlp::write::field;
-    use crate::otlp::{Signal, scan};
 
     #[test]
     fn a_trace_has_one_place_in_the_table_however_many_resources_bring_it() {
-        let span = |n: u8| field(2, &[field(1, &[n; 16]), field(2, &[n; 8])].concat());
-        let resource = field(1, &field(2, &[span(1), span(2), span(1)].concat()));
-        let (body, mut index) = (resource.repeat(50), Index::default());
-        scan(Signal::Traces, &body, &mut index).unwrap();
-        let mut lines = Lines::new();
-        lines.cut(&body, &index, |id| u64::from(id[0]) << 56, |_| true);
+        let mut lines = Lines::default();
+        for resource in 0..50 {
+            lines.begin_resource();
+            for (at, n) in (0..).zip([1, 2, 1]) {
+                lines.add(&[n; 16], u64::from(n) << 56, false, (3 * resource + at, resource));
+            }
+        }
         assert_eq!(lines.table.len(), 2);
         for at in 0..50 {
             let found: Vec<_> = lines
