@@ -24,16 +24,19 @@ use crate::runtime::lease::{Charge, Purse};
 use crate::runtime::mesh::{Mesh, Ticket};
 use crate::runtime::timer::{Alarm, Timeout};
 use crate::sample::hash::Key;
-use crate::sample::{Moment, Shard, Share, Step};
+use crate::sample::{Moment, Shard, Step};
 use crate::telemetry::Quiet;
 use crate::time::Instant;
 
 mod before;
 mod homes;
+mod outgoing;
 mod snapshot;
 
 use before::Before;
 pub use homes::{Homes, carry};
+use outgoing::Outgoing;
+pub use outgoing::Parcel;
 pub use snapshot::SamplerSnapshot;
 use snapshot::Timings;
 
@@ -55,15 +58,6 @@ pub trait Exit {
     /// Takes one trace, or leaves it where it is: false. `late`: it has waited long enough for a
     /// store that has no room while another has some.
     fn ship(&self, now: Instant, spans: u64, body: &[u8], late: bool) -> bool;
-}
-
-/// Spans on their way to another core's shard. It is small, as it goes from the caches of one core
-/// to those of another.
-#[derive(Debug)]
-pub struct Parcel {
-    /// Position of the sampler.
-    sampler: usize,
-    share: Box<Share>,
 }
 
 /// What a sampler is made with.
@@ -116,8 +110,7 @@ pub struct Sampler {
 #[derive(Debug)]
 struct State {
     shard: Shard,
-    /// What goes to the shards of other cores, by core.
-    shares: Vec<Box<Share>>,
+    outgoing: Outgoing,
     /// What the shard holds.
     charge: Charge,
     timings: Timings,
@@ -187,7 +180,7 @@ impl Sampler {
         let state = State {
             timings: Timings::new(&shard),
             shard,
-            shares: std::iter::repeat_with(Box::default).take(mesh.cores()).collect(),
+            outgoing: Outgoing::new(mesh.clone()),
             charge,
             quiet: Quiet::new(QUIET),
             quiet_ignored: Quiet::new(QUIET),
@@ -283,26 +276,19 @@ impl Sampler {
             self.bell.ring();
             return Ok(Taken::NoRoom(Refusal::Memory));
         }
-        if !self.mesh.has_credit() {
+        if !state.outgoing.has_credit() {
             return Ok(Taken::NoCredit);
         }
         let home = |id: &[u8; 16]| Some(self.home(id)).filter(|home| *home != self.mesh.core());
-        shard.divide(body, index, home, &mut state.shares);
+        let given = shard.divide(body, index, home, &mut state.outgoing.shares);
+        let errand = (given > 0).then(|| state.outgoing.added(message.len(), self.at));
         self.push(state, body, index);
-        let is_alone = self.mesh.cores() == 1;
-        Ok(Taken::Yes((!is_alone).then(|| self.send(&mut state.shares))))
+        Ok(Taken::Yes(errand))
     }
 
-    /// Sends the other shards their parts.
-    fn send(&self, shares: &mut [Box<Share>]) -> Ticket<Parcel> {
-        let errand = self.mesh.errand();
-        for (to, share) in shares.iter_mut().enumerate().filter(|(_, share)| !share.is_empty()) {
-            let mut next = self.mesh.reuse().map(|parcel| parcel.share).unwrap_or_default();
-            next.begin();
-            let share = std::mem::replace(share, next);
-            errand.send(to, Parcel { sampler: self.at, share });
-        }
-        errand
+    /// Sends what other cores are to have.
+    fn send(&self) {
+        self.state.borrow_mut().outgoing.send(self.at);
     }
 
     /// Takes what another core has checked and picked for this shard. It has room.
@@ -510,7 +496,8 @@ impl Sampler {
     /// Whether nothing waits here.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.state.borrow().shard.is_idle()
+        let state = self.state.borrow();
+        state.outgoing.is_empty() && state.shard.is_idle()
     }
 
     /// Spans that are held.

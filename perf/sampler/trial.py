@@ -74,12 +74,13 @@ class Bench:
                 "tracemill": {"cores": len(cpus), "cpus": cpus, **(engine or {})}
             }
         command = [self.subjects[kind]]
+        folder = tempfile.mkdtemp(dir=self.folder)
         for name, content in files.items():
-            path = os.path.join(self.folder, name)
+            path = os.path.join(folder, name)
             with open(path, "w", encoding="utf-8") as file:
                 json.dump(content, file, indent=1)
             command += ["--config", path]
-        process = Process(command, cpus, log=os.path.join(self.folder, "subject.log"))
+        process = Process(command, cpus, log=os.path.join(folder, "subject.log"))
         wait_for_port(ports[0], process)
         wait_for_port(ports[1], process)
         return Subject(kind, process, f"127.0.0.1:{ports[0]}", ports[1])
@@ -94,8 +95,9 @@ class Bench:
             command += ["--connections", self.options.connections]
         if "--rate" not in arguments and "--streams" not in arguments:
             command += ["--streams", self.options.streams]
-        log = os.path.join(self.folder, "load.log")
-        out = os.path.join(self.folder, "load.json")
+        folder = tempfile.mkdtemp(dir=self.folder)
+        log = os.path.join(folder, "load.log")
+        out = os.path.join(folder, "load.json")
         cpu = self.options.cpu_subject
         start, busy, own = time.monotonic(), busy_seconds(cpu), subject.process.cpu_ns()
         process = Process(command, [self.options.cpu_load], log=log, out=out)

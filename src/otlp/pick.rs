@@ -5,7 +5,7 @@ use super::scan::position;
 use super::wire::Extent;
 use super::{Index, Item, Resource, Scope, Signal};
 
-/// Some items of a request: their bytes, those of the resources and scopes around them, and where
+/// Some items of requests: their bytes, those of the resources and scopes around them, and where
 /// each lies. No lengths stand between them, so the bytes alone are no message; with their index
 /// they are read like one.
 #[derive(Debug, Default)]
@@ -27,6 +27,11 @@ impl Pick {
         self.bytes.shrink_to(KEEP_BYTES_MAX);
         self.index.clear();
         self.index.signal = Some(signal);
+        self.end_request();
+    }
+
+    /// What is added next is of another request: its resources and scopes are others.
+    pub fn end_request(&mut self) {
         (self.resource, self.scope) = (None, None);
     }
 

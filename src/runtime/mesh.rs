@@ -14,6 +14,7 @@ use std::task::{Context, Poll, Waker};
 use crossbeam::queue::ArrayQueue;
 
 use super::call::{Caller, Listener};
+use super::executor::Bell;
 
 /// Parcels that may be unanswered from one core to another.
 pub const CREDITS: usize = 64;
@@ -71,8 +72,9 @@ impl<T> Clone for Mesh<T> {
 struct Local<T> {
     port: Port<T>,
     listener: Listener,
-    /// Unanswered parcels, by core.
-    sent: Vec<Cell<usize>>,
+    bell: Bell,
+    /// Credits that are taken, by core.
+    taken: Vec<Cell<usize>>,
     errands: RefCell<Errands>,
     /// Who waits for a credit.
     waiting: RefCell<VecDeque<Waker>>,
@@ -92,22 +94,24 @@ struct Errands {
 
 #[derive(Debug, Default)]
 struct Errand {
+    /// Parcels that are not answered.
     left: u32,
-    waker: Option<Waker>,
-    /// Nobody waits any more.
-    abandoned: bool,
+    /// Who waits for that.
+    wakers: Vec<Waker>,
+    tickets: u32,
 }
 
 impl<T> Mesh<T> {
     /// Takes this core's place.
     #[must_use]
     pub fn new(port: Port<T>) -> Self {
-        let sent = (0..port.net.cores).map(|_| Cell::new(0)).collect();
+        let taken = (0..port.net.cores).map(|_| Cell::new(0)).collect();
         let listener = Listener::new(&port.net.callers[port.core]);
         Self(Rc::new(Local {
             port,
             listener,
-            sent,
+            bell: Bell::default(),
+            taken,
             errands: RefCell::default(),
             waiting: RefCell::default(),
             returned: RefCell::default(),
@@ -126,10 +130,10 @@ impl<T> Mesh<T> {
         self.0.port.net.cores
     }
 
-    /// Unanswered parcels.
+    /// Parcels that are unanswered, or will be sent.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.0.sent.iter().map(Cell::get).sum()
+        self.0.taken.iter().map(Cell::get).sum()
     }
 
     /// A parcel that came back, if there is one.
@@ -146,14 +150,19 @@ impl<T> Mesh<T> {
             errands.slots.push(Errand::default());
             u32::try_from(errands.slots.len() - 1).expect("requests are bounded by streams")
         });
-        errands.slots[at as usize] = Errand::default();
+        errands.slots[at as usize].tickets = 1;
         Ticket { mesh: self.clone(), at }
     }
 
-    /// Whether a parcel can be sent to every core.
+    /// Has who carries look ([`Self::poll`]) when the tasks that are ready have run.
+    pub fn ring(&self) {
+        self.0.bell.ring();
+    }
+
+    /// Whether there is a credit to every core.
     #[must_use]
     pub fn has_credit(&self) -> bool {
-        self.0.sent.iter().all(|sent| sent.get() < CREDITS)
+        self.0.taken.iter().all(|taken| taken.get() < CREDITS)
     }
 
     /// Waits for a credit to every core.
@@ -173,6 +182,7 @@ impl<T> Mesh<T> {
     pub fn poll(&self, cx: &mut Context<'_>, mut take: impl FnMut(&mut T)) -> Poll<()> {
         let mut moved = self.drain(&mut take);
         if !moved {
+            self.0.bell.poll(cx);
             self.0.listener.listen(cx);
             // Something may have come between the look and the registration.
             moved = self.drain(&mut take);
@@ -206,29 +216,34 @@ impl<T> Mesh<T> {
     }
 
     fn answered(&self, from: usize, ticket: u32, parcel: T) {
-        let sent = &self.0.sent[from];
-        sent.set(sent.get() - 1);
         let mut returned = self.0.returned.borrow_mut();
         if returned.len() < RETURNED_MAX {
             returned.push(parcel);
         }
+        self.settle(from, ticket);
+    }
+
+    /// A credit comes back.
+    fn settle(&self, from: usize, ticket: u32) {
+        let taken = &self.0.taken[from];
+        taken.set(taken.get() - 1);
         let mut errands = self.0.errands.borrow_mut();
         let errand = &mut errands.slots[ticket as usize];
         errand.left -= 1;
         if errand.left == 0 {
-            let waker = errand.waker.take();
-            if errand.abandoned {
+            let wakers = std::mem::take(&mut errand.wakers);
+            if errand.tickets == 0 {
                 errands.free.push(ticket);
             }
             drop(errands);
-            waker.into_iter().for_each(Waker::wake);
+            wakers.into_iter().for_each(Waker::wake);
         }
-        let mut waiting = self.0.waiting.borrow_mut();
-        waiting.drain(..).for_each(Waker::wake);
+        self.0.waiting.borrow_mut().drain(..).for_each(Waker::wake);
     }
 }
 
-/// An errand that is waited for. Dropped early, its parcels go their way all the same.
+/// Parcels that are waited for together, by everybody who has a clone. Dropped early, they go their
+/// way all the same.
 #[derive(Debug)]
 pub struct Ticket<T> {
     mesh: Mesh<T>,
@@ -236,18 +251,31 @@ pub struct Ticket<T> {
 }
 
 impl<T> Ticket<T> {
-    /// Sends a parcel to core `to`, for which there is a credit ([`Mesh::has_credit`]).
+    /// Takes a credit to core `to`; [`Self::send`] or [`Self::keep`] follows. Until then nobody who
+    /// waits has all answers.
     ///
     /// # Panics
-    /// If there is no credit.
+    /// If there is none ([`Mesh::has_credit`]).
+    pub fn reserve(&self, to: usize) {
+        let taken = &self.mesh.0.taken[to];
+        assert!(taken.get() < CREDITS, "there was a credit");
+        taken.set(taken.get() + 1);
+        self.mesh.0.errands.borrow_mut().slots[self.at as usize].left += 1;
+    }
+
+    /// Sends a parcel for which a credit was taken.
+    ///
+    /// # Panics
+    /// If none was.
     pub fn send(&self, to: usize, parcel: T) {
-        let local = &self.mesh.0;
-        let sent = &local.sent[to];
-        sent.set(sent.get() + 1);
-        local.errands.borrow_mut().slots[self.at as usize].left += 1;
-        let road = local.port.net.road(local.port.core, to);
-        assert!(road.parcels.push((self.at, parcel)).is_ok(), "there was a credit");
-        local.port.net.callers[to].call();
+        let Port { net, core } = &self.mesh.0.port;
+        assert!(net.road(*core, to).parcels.push((self.at, parcel)).is_ok(), "it has a credit");
+        net.callers[to].call();
+    }
+
+    /// Gives back a credit that was taken.
+    pub fn keep(&self, to: usize) {
+        self.mesh.settle(to, self.at);
     }
 
     /// Waits until every parcel was answered.
@@ -258,10 +286,19 @@ impl<T> Ticket<T> {
             if errand.left == 0 {
                 return Poll::Ready(());
             }
-            errand.waker = Some(cx.waker().clone());
+            if !errand.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+                errand.wakers.push(cx.waker().clone());
+            }
             Poll::Pending
         })
         .await;
+    }
+}
+
+impl<T> Clone for Ticket<T> {
+    fn clone(&self) -> Self {
+        self.mesh.0.errands.borrow_mut().slots[self.at as usize].tickets += 1;
+        Self { mesh: self.mesh.clone(), at: self.at }
     }
 }
 
@@ -269,10 +306,9 @@ impl<T> Drop for Ticket<T> {
     fn drop(&mut self) {
         let mut errands = self.mesh.0.errands.borrow_mut();
         let errand = &mut errands.slots[self.at as usize];
-        if errand.left == 0 {
+        errand.tickets -= 1;
+        if errand.tickets == 0 && errand.left == 0 {
             errands.free.push(self.at);
-        } else {
-            errand.abandoned = true;
         }
     }
 }
@@ -296,6 +332,7 @@ mod tests {
         let errand = a.errand();
         for n in 0..CREDITS {
             assert!(std::pin::pin!(a.credit()).poll(&mut cx).is_ready());
+            errand.reserve(1);
             errand.send(1, vec![u8::try_from(n).unwrap()]);
         }
         assert!(call::answer());
@@ -316,10 +353,39 @@ mod tests {
             mesh(2).into_iter().map(Mesh::new).collect::<Vec<_>>().try_into().unwrap();
         let mut cx = Context::from_waker(Waker::noop());
         let errand = a.errand();
+        errand.reserve(1);
         errand.send(1, 7);
         drop(errand);
         assert!(b.poll(&mut cx, |_| ()).is_ready());
         assert!(a.poll(&mut cx, |_| ()).is_ready());
         assert_eq!(a.0.errands.borrow().free, [0]);
+    }
+
+    #[test]
+    fn who_waits_for_what_is_not_sent_yet_waits_for_its_answer_too() {
+        let [a, b]: [Mesh<u8>; 2] =
+            mesh(2).into_iter().map(Mesh::new).collect::<Vec<_>>().try_into().unwrap();
+        let woken = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut cx = Context::from_waker(&waker);
+        let (first, mut second) = (a.errand(), None);
+        first.reserve(1);
+        for _ in 0..2 {
+            assert!(std::pin::pin!(first.answers()).poll(&mut cx).is_pending());
+            second = Some(first.clone());
+        }
+        first.send(1, 7);
+        first.reserve(1);
+        drop(first);
+        assert!(b.poll(&mut cx, |_| ()).is_ready());
+        assert!(a.poll(&mut cx, |_| ()).is_ready());
+        let second = second.unwrap();
+        assert!(std::pin::pin!(second.answers()).poll(&mut cx).is_pending(), "one is not sent");
+        assert_eq!((woken.count(), a.in_flight()), (0, 1));
+        second.keep(1);
+        assert_eq!(woken.count(), 1, "a waker is kept once");
+        assert!(std::pin::pin!(second.answers()).poll(&mut cx).is_ready());
+        drop(second);
+        assert_eq!((a.in_flight(), &a.0.errands.borrow().free[..]), (0, &[0][..]));
     }
 }

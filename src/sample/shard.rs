@@ -1,9 +1,9 @@
 //! One shard: the traces of one core, from their first span to the bytes that leave.
 //!
-//! The owner calls [`Shard::check`] and [`Shard::push`] for each request (where there are several
-//! shards: [`Shard::divide`] and [`Shard::push_own`], and in the other [`Shard::receive`]), and [`Shard::poll`]
+//! The owner calls [`Shard::check`] and [`Shard::push`] for each request, and [`Shard::poll`]
 //! until it is idle, at [`Shard::deadline`] and whenever something was pushed. What leaves is read
-//! from [`Shard::kept`].
+//! from [`Shard::kept`]. Where there are several shards, [`Shard::divide`] and [`Shard::push_own`]
+//! take the place of the push, and [`Shard::receive`] that of the check in another one.
 //!
 //! Invariants: a trace has one home; `accepted = kept + dropped + lost + buffered` in spans, after
 //! every call; nothing is decided twice; what leaves is byte for byte what came in, unless a

@@ -32,9 +32,11 @@ impl Homes {
     }
 }
 
-/// Takes what other cores send and hears their answers, for as long as the core lives.
+/// Sends what other cores are to have, takes what they send and hears their answers, for as long as
+/// the core lives.
 pub async fn carry(mesh: Mesh<Parcel>, homes: Homes) {
     poll_fn(|cx| {
+        homes.0.borrow().iter().flatten().for_each(|sampler| sampler.send());
         while mesh.poll(cx, |parcel| homes.of(parcel).accept(parcel)).is_ready() {}
         std::task::Poll::<()>::Pending
     })

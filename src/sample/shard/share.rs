@@ -55,7 +55,8 @@ impl Share {
 impl Shard {
     /// Finds which spans of the request that was checked just now are whose: `home` says the shard
     /// of a trace, and None that it is this one. To take those of this one is left to
-    /// [`Shard::push_own`]; those of others are added to their `shares`.
+    /// [`Shard::push_own`]; those of others are added to their `shares`, behind those of earlier
+    /// requests. How many spans that are.
     ///
     /// # Panics
     /// If another request was checked, or `home` names no share.
@@ -64,8 +65,10 @@ impl Shard {
         body: &[u8],
         index: &Index,
         home: impl Fn(&[u8; 16]) -> Option<usize>,
-        shares: &mut [Box<Share>],
-    ) {
+        shares: &mut [Share],
+    ) -> usize {
+        shares.iter_mut().for_each(|share| share.spans.end_request());
+        let mut given = 0;
         let notes = &self.ingest.notes;
         let lines = &mut self.ingest.lines;
         assert_eq!(notes.facts.len(), index.items().len(), "this request was checked");
@@ -89,11 +92,13 @@ impl Shard {
                             let placed = Placed { resource, scope, item };
                             let (known, line) = ((notes, at as usize), (id, run.hash, again));
                             shares[home].add(body, index, &placed, known, line);
+                            given += 1;
                         }
                     }
                 }
             }
         }
+        given
     }
 
     /// Makes what another shard has added to a share the request that was checked and divided just
