@@ -235,6 +235,31 @@ mod tests {
     }
 
     #[test]
+    fn small_requests_go_to_other_cores_together_and_a_large_one_at_once() {
+        let mut random = Random::new(3);
+        let mut cores = Cores::new(CORES, |_| 9);
+        let mut first = 0;
+        let mut send = |cores: &mut Cores, traces| {
+            let ids: Vec<_> = (first..first + traces).map(|n| trace_id(5, n)).collect();
+            first += traces;
+            cores.send(0, Message::from(request(&ids, &mut random)));
+            let request = cores.in_flight.last_mut().expect("sent just now");
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(request.as_mut().poll(&mut cx).is_pending(), "it waits for other cores");
+            let sampler = &cores.samplers[0];
+            (sampler.mesh.in_flight(), sampler.state.borrow().outgoing.is_empty())
+        };
+        let to_all = CORES - 1;
+        assert_eq!(send(&mut cores, 50), (to_all, false));
+        assert_eq!(send(&mut cores, 50), (to_all, false), "in the same parcels");
+        cores.turn(0);
+        assert!(cores.samplers[0].state.borrow().outgoing.is_empty());
+        assert_eq!(send(&mut cores, 1_000), (2 * to_all, true));
+        (1..CORES).chain([0, 0]).for_each(|core| cores.turn(core));
+        assert_eq!((cores.admitted, cores.samplers[0].mesh.in_flight()), (1_100, 0));
+    }
+
+    #[test]
     fn every_trace_is_in_one_shard_wherever_its_spans_arrive() {
         for shards in [CORES, 1] {
             let (cores, sent, spans) = live(shards, |_| 9);

@@ -11,9 +11,10 @@ import tables
 import trial
 
 CELLS = {
-    "64KiB": ("64KiB", None),
-    "8KiB": ("8KiB", None),
-    "64KiB, 200k spans/s": ("64KiB", 200_000),
+    "64KiB": ("64KiB", None, 1),
+    "8KiB": ("8KiB", None, 1),
+    "8KiB, four times the connections": ("8KiB", None, 4),
+    "64KiB, 200k spans/s": ("64KiB", 200_000, 1),
 }
 SIDES = ["one", "two", "apart"]
 
@@ -23,8 +24,8 @@ About half of the spans of a request belong to the other core's shard and go thr
 shard runs on CPU {cpu_subject}, two on CPUs {cpu_subject} and {cpu_second}. {shared}`apart` is two
 samplers of one shard, each on one of these CPUs and with half of the connections, which have nothing
 to do with each other: what two cost more than that is the mesh, and what they cost more than one
-the machine. Closed loop over {connections} connections x {streams} streams and, in one cell, open
-loop at the same rate for all; policies and traces as in the table `saturation`, {warm_up:g} s of
+the machine. Closed loop over {connections} connections x {streams} streams, in one cell over four times as
+many connections, and in another open loop at the same rate for all; policies and traces as in the table `saturation`, {warm_up:g} s of
 warm-up, {seconds:g} s measured, {pairs} pairs per cell.
 """
 SHARED = """The machine has {cpus} CPUs: generator and sink share the
@@ -49,18 +50,18 @@ def run(bench, options, results):
 def one(bench, options, side, cell, seconds):
     one_cpu, both = [options.cpu_subject], [options.cpu_subject, options.cpu_second]
     cpus = {"one": [one_cpu], "two": [both], "apart": [[cpu] for cpu in both]}[side]
-    size, rate = CELLS[cell]
+    size, rate, times = CELLS[cell]
     arguments = ["--spread", "4", "--error-share", configs.ERROR_SHARE, "--request-bytes", size]
-    arguments += ["--connections", max(options.connections // len(cpus), 1)]
+    arguments += ["--connections", max(times * options.connections // len(cpus), 1)]
     arguments += ["--rate", f"{rate // len(cpus)}spans/s"] if rate else ["--streams", options.streams]
     with bench:
         sink, address = bench.sink("--traces-max", "0")
         config = {"wait": 1, "num_traces": 2_000_000 // len(cpus)}
         subjects = [bench.sampler("tracemill", address, cpus=its, **config) for its in cpus]
-        times = {"seconds": seconds, "warm_up": tables.warm_up(options)}
+        during = {"seconds": seconds, "warm_up": tables.warm_up(options)}
         with concurrent.futures.ThreadPoolExecutor(len(subjects)) as loads:
-            run_one = lambda subject: bench.load(subject, arguments, **times)
-            said = list(loads.map(run_one, subjects))
+            loaded = [loads.submit(bench.load, its, arguments, **during) for its in subjects]
+            said = [load.result() for load in loaded]
         for subject in subjects:
             subject.settle(10)
         rows = [
