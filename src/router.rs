@@ -632,10 +632,16 @@ impl Service for Inlet {
             call.message.whole();
         }
         if samples {
-            let reply = self.router.sample(self.way, &call, !exports).await?;
+            let errands = self.router.sample(self.way, &call, !exports).await?;
             if !exports {
-                return Ok(reply);
+                // The buffer where it was read is needed for the next, before another core answers.
+                let charge = call.charge.take();
+                drop(call);
+                errands.answers().await;
+                drop(charge);
+                return Ok(Bytes::from_static(reply::FULL_SUCCESS));
             }
+            errands.answers().await;
         }
         self.router.export(self.way, signal, call).await
     }

@@ -4,17 +4,28 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::{Exits, Lack, Router, State, edited, unreadable};
 use crate::otlp::edit::{self, Edits};
-use crate::otlp::{self, Signal, reply};
+use crate::otlp::{self, Signal};
 use crate::rpc::Status;
 use crate::rpc::service::Call;
 use crate::runtime::clock;
-use crate::sampler::{Exit, Refusal, Sampler};
+use crate::runtime::mesh::Ticket;
+use crate::sampler::{Exit, Parcel, Refusal, Sampler};
 use crate::time::Instant;
 use crate::upstream::outlet::{self, Request};
+
+/// Other cores that have spans of a request, and have not said so yet.
+pub(super) struct Errands(Vec<Ticket<Parcel>>);
+
+impl Errands {
+    /// Waits until all have.
+    pub(super) async fn answers(self) {
+        for errand in self.0 {
+            errand.answers().await;
+        }
+    }
+}
 
 impl Router {
     /// Makes the samplers known; the positions are those that ways name.
@@ -29,13 +40,14 @@ impl Router {
         (!way.exits[signal as usize].is_empty(), samples)
     }
 
-    /// Gives a request to every sampler of its receiver. `counts`: nobody else counts it.
+    /// Gives a request to every sampler of its receiver; what is left is to wait until the other
+    /// cores have answered. `counts`: nobody else counts it.
     pub(super) async fn sample(
         &self,
         way: usize,
         call: &Call,
         counts: bool,
-    ) -> Result<Bytes, Status> {
+    ) -> Result<Errands, Status> {
         let (mut items, mut errands) = (0, Vec::new());
         for at in 0.. {
             let Some((sampler, edits)) = self.sampler(way, at) else { break };
@@ -58,11 +70,8 @@ impl Router {
             received.requests += 1;
             received.accepted += items;
         }
-        // Nobody refuses any more, so it counts even if its client does not wait for this.
-        for errand in errands {
-            errand.answers().await;
-        }
-        Ok(Bytes::from_static(reply::FULL_SUCCESS))
+        // Nobody refuses any more, so it counts even if its client does not wait for the rest.
+        Ok(Errands(errands))
     }
 
     fn sampler(&self, way: usize, at: usize) -> Option<(Rc<Sampler>, Arc<Edits>)> {
