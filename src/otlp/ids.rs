@@ -184,7 +184,7 @@ const fn span_id(id: Extent) -> Result<(), Error> {
 mod tests {
     use super::*;
     use crate::otlp::write::field;
-    use crate::testing::random::Random;
+    use crate::testing::random::{Random, damage};
 
     /// A span as the collector writes it, and some of its rarer fields.
     fn backwards(random: &mut Random) -> Vec<u8> {
@@ -213,12 +213,7 @@ mod tests {
         for round in 0..20_000 {
             let mut span = backwards(&mut random);
             for _ in 0..round % 4 {
-                let at = usize::try_from(random.below(span.len() as u64)).unwrap();
-                match random.below(3) {
-                    0 => span[at] = u8::try_from(random.below(256)).unwrap(),
-                    1 => drop(span.remove(at)),
-                    _ => span.insert(at, u8::try_from(random.below(256)).unwrap()),
-                }
+                damage(&mut span, |n| usize::try_from(random.below(n as u64)).unwrap());
             }
             if ids_last(&span) {
                 let end = u32::try_from(span.len()).unwrap();

@@ -60,6 +60,22 @@ pub fn trace_id(seed: u64, n: u64) -> [u8; 16] {
     (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
 }
 
+/// Changes a byte, or takes one out, or puts one in; `below` says a random number below another.
+pub fn damage(bytes: &mut Vec<u8>, mut below: impl FnMut(usize) -> usize) {
+    let at = below(bytes.len());
+    let kind = below(3);
+    if kind == 1 {
+        bytes.remove(at);
+        return;
+    }
+    let byte = u8::try_from(below(256)).expect("below 256");
+    if kind == 0 {
+        bytes[at] = byte;
+    } else {
+        bytes.insert(at, byte);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;

@@ -129,11 +129,13 @@ fn fixed<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
 }
 
 #[cfg(test)]
-#[allow(clippy::cast_possible_truncation, reason = "a test")]
 mod tests {
+    #![allow(clippy::cast_possible_truncation, reason = "a test")]
+
     use super::super::careful;
     use super::*;
     use crate::otlp::write::field;
+    use crate::testing::random::damage;
 
     /// A span as SDKs write it.
     fn usual(random: &mut impl FnMut(usize) -> usize) -> Vec<u8> {
@@ -193,12 +195,7 @@ mod tests {
             let mut span = usual(&mut random);
             let broken = round % 4;
             for _ in 0..broken {
-                let at = random(span.len());
-                match random(3) {
-                    0 => span[at] = random(256) as u8,
-                    1 => drop(span.remove(at)),
-                    _ => span.insert(at, random(256) as u8),
-                }
+                damage(&mut span, &mut random);
             }
             let whole = Extent { start: 0, end: position(span.len()) };
             let (mut quick_notes, mut notes) = (Notes::default(), Notes::default());
