@@ -635,13 +635,12 @@ impl Service for Inlet {
             let errands = self.router.sample(self.way, &call, !exports).await?;
             if !exports {
                 // The buffer where it was read is needed for the next, before another core answers.
-                let charge = call.charge.take();
-                drop(call);
-                errands.answers().await;
-                drop(charge);
-                return Ok(Bytes::from_static(reply::FULL_SUCCESS));
+                call.message = Message::default();
             }
             errands.answers().await;
+            if !exports {
+                return Ok(Bytes::from_static(reply::FULL_SUCCESS));
+            }
         }
         self.router.export(self.way, signal, call).await
     }

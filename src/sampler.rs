@@ -216,6 +216,11 @@ impl Sampler {
         }
     }
 
+    /// Whether this core's shard has the trace.
+    fn is_mine(&self, id: &[u8; 16]) -> bool {
+        self.home(id) == self.mesh.core()
+    }
+
     /// How many shards have traces.
     #[must_use]
     pub fn shards(&self) -> usize {
@@ -262,10 +267,9 @@ impl Sampler {
     fn take(&self, message: &mut Message, late: bool) -> Result<Taken, Refusal> {
         let (state, index) = (&mut *self.state.borrow_mut(), &mut *self.index.borrow_mut());
         let shard = &mut state.shard;
-        let mine = |id: &[u8; 16]| self.home(id) == self.mesh.core();
         check(shard, message, index).map_err(Refusal::Unreadable)?;
         let body = message.region();
-        if !shard.has_room(body, index, |id| mine(id) && !self.before.knows(id)) {
+        if !shard.has_room(body, index, |id| self.is_mine(id) && !self.before.knows(id)) {
             return Ok(Taken::NoRoom(Refusal::Traces));
         }
         let needed = message.len() as u64 + ROOM_BYTES;
@@ -311,7 +315,7 @@ impl Sampler {
 
     /// Gives the own shard its spans of a request.
     fn push(&self, state: &mut State, body: &[u8], index: &Index) {
-        let theirs = self.before.take(body, index, |id| self.home(id) == self.mesh.core());
+        let theirs = self.before.take(body, index, |id| self.is_mine(id));
         state.shard.push_own(moment(), body, index, |id| theirs.contains(id));
         state.settle();
         if state.shard.has_leaving() {

@@ -130,6 +130,12 @@ impl<T> Mesh<T> {
         self.0.port.net.cores
     }
 
+    /// The other cores.
+    pub fn others(&self) -> impl Iterator<Item = usize> + use<T> {
+        let me = self.core();
+        (0..self.cores()).filter(move |other| *other != me)
+    }
+
     /// Parcels that are unanswered, or will be sent.
     #[must_use]
     pub fn in_flight(&self) -> usize {
@@ -193,7 +199,7 @@ impl<T> Mesh<T> {
     fn drain(&self, take: &mut impl FnMut(&mut T)) -> bool {
         let (net, me) = (&self.0.port.net, self.core());
         let mut moved = false;
-        for other in (0..net.cores).filter(|other| *other != me) {
+        for other in self.others() {
             let from = net.road(other, me);
             let mut answered = false;
             while let Some((ticket, mut parcel)) = from.parcels.pop() {

@@ -176,10 +176,8 @@ struct Ingest {
     ahead: Vec<u32>,
     /// Number of the ResourceSpans, over all requests.
     batch: u32,
-    /// Number of the first ScopeSpans of the request, over all requests and never 0, and the
-    /// number of the first of the next.
+    /// Number of the next ScopeSpans, over all requests and never 0.
     group: u32,
-    group_next: u32,
 }
 
 /// Where a resource or scope of the request is kept.
@@ -257,7 +255,6 @@ impl Shard {
                 ahead: Vec::new(),
                 batch: 0,
                 group: 1,
-                group_next: 1,
             },
             states: States::new(options.gates.use_trace_state),
             fates: None,

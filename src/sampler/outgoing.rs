@@ -51,7 +51,7 @@ impl Outgoing {
         let Self { mesh, errand, .. } = self;
         let errand = errand.get_or_insert_with(|| {
             let errand = mesh.errand();
-            others(mesh).for_each(|core| errand.reserve(core));
+            mesh.others().for_each(|core| errand.reserve(core));
             mesh.ring();
             errand
         });
@@ -67,7 +67,7 @@ impl Outgoing {
     pub(super) fn send(&mut self, sampler: usize) {
         let Some(errand) = self.errand.take() else { return };
         self.bytes = 0;
-        for to in others(&self.mesh) {
+        for to in self.mesh.others() {
             if self.shares[to].is_empty() {
                 errand.keep(to);
                 continue;
@@ -78,9 +78,4 @@ impl Outgoing {
             errand.send(to, Parcel { sampler, share });
         }
     }
-}
-
-fn others(mesh: &Mesh<Parcel>) -> impl Iterator<Item = usize> + use<> {
-    let core = mesh.core();
-    (0..mesh.cores()).filter(move |other| *other != core)
 }

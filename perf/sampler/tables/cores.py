@@ -24,9 +24,9 @@ About half of the spans of a request belong to the other core's shard and go thr
 shard runs on CPU {cpu_subject}, two on CPUs {cpu_subject} and {cpu_second}. {shared}`apart` is two
 samplers of one shard, each on one of these CPUs and with half of the connections, which have nothing
 to do with each other: what two cost more than that is the mesh, and what they cost more than one
-the machine. Closed loop over {connections} connections x {streams} streams, in one cell over four times as
-many connections, and in another open loop at the same rate for all; policies and traces as in the table `saturation`, {warm_up:g} s of
-warm-up, {seconds:g} s measured, {pairs} pairs per cell.
+the machine. Closed loop over {connections} connections x {streams} streams, in one cell over four
+times as many connections, and in another open loop at the same rate for all; policies and traces as
+in the table `saturation`, {warm_up:g} s of warm-up, {seconds:g} s measured, {pairs} pairs per cell.
 """
 SHARED = """The machine has {cpus} CPUs: generator and sink share the
 second one with the second shard, which costs it time and caches that the single shard does not have
@@ -53,7 +53,8 @@ def one(bench, options, side, cell, seconds):
     size, rate, times = CELLS[cell]
     arguments = ["--spread", "4", "--error-share", configs.ERROR_SHARE, "--request-bytes", size]
     arguments += ["--connections", max(times * options.connections // len(cpus), 1)]
-    arguments += ["--rate", f"{rate // len(cpus)}spans/s"] if rate else ["--streams", options.streams]
+    if rate:
+        arguments += ["--rate", f"{rate // len(cpus)}spans/s"]
     with bench:
         sink, address = bench.sink("--traces-max", "0")
         config = {"wait": 1, "num_traces": 2_000_000 // len(cpus)}

@@ -29,6 +29,8 @@ struct Batch<'a> {
     index: &'a Index,
     notes: &'a Notes,
     resource: (usize, &'a otlp::Resource),
+    /// Number of the first ScopeSpans of the request.
+    group: u32,
 }
 
 impl Ingest {
@@ -45,14 +47,12 @@ impl Ingest {
         self.scopes.resize(index.scopes().len(), Spot::Unknown);
     }
 
-    /// Numbers the ScopeSpans of a request, over all requests and never 0.
-    fn number(&mut self, index: &Index) {
+    /// Numbers the ScopeSpans of a request, over all requests and never 0: the number of the first.
+    fn number(&mut self, index: &Index) -> u32 {
         let scopes = u32::try_from(index.scopes().len()).expect("fewer than bytes of a request");
-        if self.group_next.checked_add(scopes).is_none() {
-            self.group_next = 1;
-        }
-        self.group = self.group_next;
-        self.group_next += scopes;
+        let first = if self.group.checked_add(scopes).is_some() { self.group } else { 1 };
+        self.group = first + scopes;
+        first
     }
 
     /// Where the resource of the ResourceSpans is kept, now that a span needs it.
@@ -144,11 +144,11 @@ impl Shard {
     ) {
         self.census.look_around();
         self.look_ahead_in();
-        self.ingest.number(index);
+        let group = self.ingest.number(index);
         let notes = std::mem::take(&mut self.ingest.notes);
         for resource in index.resources().iter().enumerate() {
             self.ingest.batch = self.ingest.batch.wrapping_add(1);
-            let batch = Batch { body, moment, index, notes: &notes, resource };
+            let batch = Batch { body, moment, index, notes: &notes, resource, group };
             for line in self.ingest.lines.of_resource(resource.0) {
                 if !except(&self.ingest.lines.get(line).id) {
                     self.take(&batch, line);
@@ -304,7 +304,7 @@ impl Shard {
             let Place { item, scope, .. } = ingest.lines.place(place);
             let facts = &batch.notes.facts[item as usize];
             let field = index.bytes(body, index.items()[item as usize].field);
-            let group = ingest.group + scope;
+            let group = batch.group + scope;
             let scope = ingest.scope(scope, batch, scopes, program);
             let origin = Origin { resource, scope, batch: ingest.batch, group };
             if way == Way::Wait {

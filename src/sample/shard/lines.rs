@@ -93,11 +93,10 @@ impl Lines {
     fn line(&mut self, id: &[u8; 16], hash: u64) -> u32 {
         let Self { lines, table, firsts, .. } = self;
         let line = position(lines.len());
+        let first = firsts.last().copied().unwrap_or(0);
         let is = |line: &u32| lines[*line as usize].id == *id;
         match table.entry(hash, is, |line| lines[*line as usize].hash) {
-            Entry::Occupied(last) if Some(&(*last.get() as usize)) >= firsts.last() => {
-                return *last.get();
-            }
+            Entry::Occupied(last) if *last.get() as usize >= first => return *last.get(),
             // A trace has one entry, so one in each of thousands of ResourceSpans is found at once.
             Entry::Occupied(mut last) => *last.get_mut() = line,
             Entry::Vacant(place) => drop(place.insert(line)),
