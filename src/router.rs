@@ -632,12 +632,7 @@ impl Service for Inlet {
             call.message.whole();
         }
         if samples {
-            let errands = self.router.sample(self.way, &call, !exports).await?;
-            if !exports {
-                // The buffer where it was read is needed for the next, before another core answers.
-                call.message = Message::default();
-            }
-            errands.answers().await;
+            self.router.sample(self.way, &call, !exports).await?;
             if !exports {
                 return Ok(Bytes::from_static(reply::FULL_SUCCESS));
             }

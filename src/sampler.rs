@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Invariants: a trace has one home, the shard that its id names; a request is answered when every
-//! shard has admitted its part, and refused before any has; what is kept waits in the buffer while
-//! the store has no room.
+//! span is in its shard, or on its way to one that cannot refuse it and takes it before whatever
+//! comes later, and refused before any is; what is kept waits in the buffer while the store has no
+//! room.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -18,10 +19,10 @@ use std::time::Duration;
 use crate::otlp::{self, Index, Pick, Signal};
 use crate::rpc::message::Message;
 use crate::runtime::clock;
-use crate::runtime::executor::{self, Bell};
+use crate::runtime::executor::{self, Bell, Later};
 use crate::runtime::gate::Gate;
 use crate::runtime::lease::{Charge, Purse};
-use crate::runtime::mesh::{Mesh, Ticket};
+use crate::runtime::mesh::Mesh;
 use crate::runtime::timer::{Alarm, Timeout};
 use crate::sample::hash::Key;
 use crate::sample::{Moment, Shard, Step};
@@ -72,7 +73,7 @@ pub struct Parts {
     /// This core's shard.
     pub shard: Shard,
     /// The way to the other cores.
-    pub mesh: Mesh<Parcel>,
+    pub homes: Homes,
     /// Memory of the process.
     pub memory: Purse,
     /// Bytes held by the process from which requests wait.
@@ -93,6 +94,7 @@ pub struct Sampler {
     state: RefCell<State>,
     key: Key,
     mesh: Mesh<Parcel>,
+    homes: Homes,
     memory: Purse,
     soft_bytes: u64,
     queues: Gate,
@@ -131,8 +133,8 @@ pub enum Refusal {
 
 /// How far a request got.
 enum Taken {
-    /// The own shard has its part, the others' are on their way.
-    Yes(Option<Ticket<Parcel>>),
+    /// The own shard has its part, the others' wait for [`Sampler::send`].
+    Yes,
     NoRoom(Refusal),
     /// Another core has not answered for a while.
     NoCredit,
@@ -175,12 +177,12 @@ impl Sampler {
     /// A sampler of this core; [`Self::run`] makes it decide.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { at, seed, shards, shard, mesh, memory, soft_bytes, queues } = parts;
-        let charge = memory.take_over(shard.bytes());
+        let Parts { at, seed, shards, shard, homes, memory, soft_bytes, queues } = parts;
+        let (mesh, charge) = (homes.mesh().clone(), memory.take_over(shard.bytes()));
         let state = State {
             timings: Timings::new(&shard),
             shard,
-            outgoing: Outgoing::new(mesh.clone()),
+            outgoing: Outgoing::new(mesh.clone(), memory.take_over(0)),
             charge,
             quiet: Quiet::new(QUIET),
             quiet_ignored: Quiet::new(QUIET),
@@ -193,6 +195,7 @@ impl Sampler {
             state: RefCell::new(state),
             key: Key::new(seed ^ SHARD_SALT),
             mesh,
+            homes,
             memory,
             soft_bytes,
             queues,
@@ -228,21 +231,21 @@ impl Sampler {
     }
 
     /// Admits a request: when this returns, every span of it is in its shard, or on its way to one
-    /// that cannot refuse it and answers the errand. How many spans that are.
+    /// that cannot refuse it. How many spans that are.
     ///
     /// # Errors
     /// Nothing of it was taken.
     pub async fn admit(
-        &self,
+        self: &Rc<Self>,
         message: &mut Message,
         timeout: Option<Duration>,
-    ) -> Result<(u64, Option<Ticket<Parcel>>), Refusal> {
+    ) -> Result<u64, Refusal> {
         let start = clock::now();
         let give_up = start + timeout.map_or(ROOM_WAIT, |t| ROOM_WAIT.min(t / 2));
         let mut late = false;
         loop {
             match self.take(message, late)? {
-                Taken::Yes(errand) => return Ok((self.index.borrow().count(), errand)),
+                Taken::Yes => return Ok(self.index.borrow().count()),
                 Taken::NoCredit => self.mesh.credit().await,
                 // As long as the client does: the collector has no limit here.
                 Taken::NoRoom(Refusal::Traces) => {
@@ -264,7 +267,9 @@ impl Sampler {
 
     /// Checks the request and gives every shard its part, if there is room: all at once, so that a
     /// client that leaves meanwhile cannot leave half of a request behind.
-    fn take(&self, message: &mut Message, late: bool) -> Result<Taken, Refusal> {
+    fn take(self: &Rc<Self>, message: &mut Message, late: bool) -> Result<Taken, Refusal> {
+        // What other clients were told is taken comes first.
+        self.homes.take_news();
         let (state, index) = (&mut *self.state.borrow_mut(), &mut *self.index.borrow_mut());
         let shard = &mut state.shard;
         check(shard, message, index).map_err(Refusal::Unreadable)?;
@@ -285,14 +290,17 @@ impl Sampler {
         }
         let home = |id: &[u8; 16]| Some(self.home(id)).filter(|home| *home != self.mesh.core());
         let given = shard.divide(body, index, home, &mut state.outgoing.shares);
-        let errand = (given > 0).then(|| state.outgoing.added(message.len(), self.at));
+        if given > 0 && state.outgoing.added(message.len(), self.at) {
+            // Before a client can hear that it is taken.
+            executor::first(Rc::clone(self) as Rc<dyn Later>);
+        }
         self.push(state, body, index);
-        Ok(Taken::Yes(errand))
+        Ok(Taken::Yes)
     }
 
-    /// Sends what other cores are to have.
-    fn send(&self) {
-        self.state.borrow_mut().outgoing.send(self.at);
+    /// A parcel came back from another core, which has its spans.
+    fn came_back(&self, parcel: &Parcel) {
+        self.state.borrow_mut().outgoing.came_back(parcel);
     }
 
     /// Takes what another core has checked and picked for this shard. It has room.
@@ -346,7 +354,7 @@ impl Sampler {
 
     /// Everything that is due.
     async fn work(&self, exit: &impl Exit) {
-        let mut slice = Slice::begin();
+        let mut slice = self.begin_slice();
         loop {
             let (step, now) = self.step(slice.moment);
             slice.goes_on(now);
@@ -355,7 +363,7 @@ impl Sampler {
                 Step::Kept(spans) => {
                     self.end_slice(&slice);
                     self.ship(exit, spans).await;
-                    slice = Slice::begin();
+                    slice = self.begin_slice();
                 }
                 Step::Busy => {}
                 Step::Idle => break,
@@ -363,12 +371,18 @@ impl Sampler {
             if slice.is_over() {
                 self.end_slice(&slice);
                 executor::rest().await;
-                slice = Slice::begin();
+                slice = self.begin_slice();
             }
         }
         self.settle();
         self.tell_ignored();
         self.end_slice(&slice);
+    }
+
+    /// Spans that clients were told are taken are there when their traces are decided.
+    fn begin_slice(&self) -> Slice {
+        self.homes.take_news();
+        Slice::begin()
     }
 
     fn end_slice(&self, slice: &Slice) {
@@ -418,7 +432,7 @@ impl Sampler {
     /// Decides some of what is due, and early what memory has no room for. How long there is
     /// nothing more to do.
     fn decide_meanwhile(&self) -> Duration {
-        let mut slice = Slice::begin();
+        let mut slice = self.begin_slice();
         let state = &mut *self.state.borrow_mut();
         loop {
             let State { timings, shard, .. } = &mut *state;
@@ -467,6 +481,7 @@ impl Sampler {
 
     /// The end is near: everything that waits is decided, or given up, as the options say.
     pub fn finish(&self) {
+        self.homes.take_in();
         let state = &mut *self.state.borrow_mut();
         state.shard.finish(moment());
         state.tell_ignored();
@@ -500,6 +515,7 @@ impl Sampler {
     /// Whether nothing waits here.
     #[must_use]
     pub fn is_idle(&self) -> bool {
+        self.homes.take_news();
         let state = self.state.borrow();
         state.outgoing.is_empty() && state.shard.is_idle()
     }
@@ -507,7 +523,8 @@ impl Sampler {
     /// Spans that are held.
     #[must_use]
     pub fn held(&self) -> u64 {
-        self.state.borrow().shard.buffered()
+        let state = self.state.borrow();
+        state.shard.buffered() + state.outgoing.spans()
     }
 
     /// Traces and spans that were given up because the options say so.
@@ -520,8 +537,18 @@ impl Sampler {
     /// What this shard has counted.
     #[must_use]
     pub fn snapshot(&self) -> SamplerSnapshot {
+        self.homes.take_news();
         let state = self.state.borrow();
-        SamplerSnapshot::of(&state.shard, &state.timings, clock::now())
+        let mut snapshot = SamplerSnapshot::of(&state.shard, &state.timings, clock::now());
+        snapshot.buffered += state.outgoing.spans();
+        snapshot
+    }
+}
+
+/// Sends what other cores are to have, when the tasks that are ready have run.
+impl Later for Sampler {
+    fn run(&self) {
+        self.state.borrow_mut().outgoing.send(self.at);
     }
 }
 

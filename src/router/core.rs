@@ -18,7 +18,7 @@ use crate::runtime::clock;
 use crate::runtime::executor;
 use crate::runtime::lease::{Lease, Purse};
 use crate::runtime::mailbox::Receiver;
-use crate::runtime::mesh::{Mesh, Port};
+use crate::runtime::mesh::Port;
 use crate::runtime::timer;
 use crate::sampler::{self, Homes, Parcel};
 
@@ -111,8 +111,7 @@ pub async fn run(
         core,
         memory: Purse::new(Lease::new(Arc::clone(&blueprint.memory), MEMORY_CHUNK_BYTES)),
         arriving: Purse::new(Lease::new(Arc::clone(&blueprint.arriving), ARRIVING_CHUNK_BYTES)),
-        mesh: Mesh::new(port),
-        homes: Homes::default(),
+        homes: Homes::new(port),
     };
     let mut life = Life {
         current: Rc::new(Generation::new(&blueprint, &ground, None)),
@@ -121,8 +120,7 @@ pub async fn run(
         load,
         ground,
     };
-    let (mesh, homes) = (life.ground.mesh.clone(), life.ground.homes.clone());
-    executor::detach(sampler::carry(mesh, homes));
+    executor::detach(sampler::carry(life.ground.homes.clone()));
     loop {
         match inbox.recv().await {
             Message::Stop(done) => {

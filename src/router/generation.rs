@@ -19,9 +19,8 @@ use crate::runtime::clock;
 use crate::runtime::drain::Drain;
 use crate::runtime::executor;
 use crate::runtime::lease::Purse;
-use crate::runtime::mesh::Mesh;
 use crate::sample::{self, Setup, Shard};
-use crate::sampler::{Homes, Parcel, Parts, Sampler};
+use crate::sampler::{Homes, Parts, Sampler};
 
 /// What all generations of a core stand on.
 pub(super) struct Ground {
@@ -31,8 +30,6 @@ pub(super) struct Ground {
     pub(super) memory: Purse,
     /// Memory for messages that are still arriving.
     pub(super) arriving: Purse,
-    /// The way to the other cores.
-    pub(super) mesh: Mesh<Parcel>,
     /// The samplers that the other cores can reach.
     pub(super) homes: Homes,
 }
@@ -180,7 +177,7 @@ fn sampler(
             seed: blueprint.seed,
             shards,
             shard: Shard::new(clock::now(), options, setup),
-            mesh: ground.mesh.clone(),
+            homes: ground.homes.clone(),
             memory: ground.memory.clone(),
             soft_bytes: blueprint.plan.engine.soft_bytes,
             queues: router.queues(),

@@ -10,22 +10,9 @@ use crate::otlp::{self, Signal};
 use crate::rpc::Status;
 use crate::rpc::service::Call;
 use crate::runtime::clock;
-use crate::runtime::mesh::Ticket;
-use crate::sampler::{Exit, Parcel, Refusal, Sampler};
+use crate::sampler::{Exit, Refusal, Sampler};
 use crate::time::Instant;
 use crate::upstream::outlet::{self, Request};
-
-/// Other cores that have spans of a request, and have not said so yet.
-pub(super) struct Errands(Vec<Ticket<Parcel>>);
-
-impl Errands {
-    /// Waits until all have.
-    pub(super) async fn answers(self) {
-        for errand in self.0 {
-            errand.answers().await;
-        }
-    }
-}
 
 impl Router {
     /// Makes the samplers known; the positions are those that ways name.
@@ -40,23 +27,14 @@ impl Router {
         (!way.exits[signal as usize].is_empty(), samples)
     }
 
-    /// Gives a request to every sampler of its receiver; what is left is to wait until the other
-    /// cores have answered. `counts`: nobody else counts it.
-    pub(super) async fn sample(
-        &self,
-        way: usize,
-        call: &Call,
-        counts: bool,
-    ) -> Result<Errands, Status> {
-        let (mut items, mut errands) = (0, Vec::new());
+    /// Gives a request to every sampler of its receiver. `counts`: nobody else counts it.
+    pub(super) async fn sample(&self, way: usize, call: &Call, counts: bool) -> Result<(), Status> {
+        let mut items = 0;
         for at in 0.. {
             let Some((sampler, edits)) = self.sampler(way, at) else { break };
             let mut edited = self.edited_by(&edits, way, Signal::Traces, edited::again(call))?;
             match sampler.admit(&mut edited.message, call.timeout).await {
-                Ok((spans, errand)) => {
-                    items = spans;
-                    errands.extend(errand);
-                }
+                Ok(spans) => items = spans,
                 Err(Refusal::Unreadable(e)) => return Err(unreadable(call, e)),
                 Err(why) => {
                     let lack = if why == Refusal::Memory { Lack::Memory } else { Lack::Traces };
@@ -70,8 +48,7 @@ impl Router {
             received.requests += 1;
             received.accepted += items;
         }
-        // Nobody refuses any more, so it counts even if its client does not wait for the rest.
-        Ok(Errands(errands))
+        Ok(())
     }
 
     fn sampler(&self, way: usize, at: usize) -> Option<(Rc<Sampler>, Arc<Edits>)> {

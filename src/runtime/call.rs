@@ -1,7 +1,8 @@
 //! How another thread gets a core's attention: it sets a flag, and if the core sleeps, it rings.
 //!
 //! A core that works looks at its flag between two rounds of its tasks ([`super::pulse`]), so a
-//! call is one atomic word then; only one that sleeps costs a system call and a wake-up.
+//! call is one atomic word then; only one that sleeps costs a system call and a wake-up. What can
+//! wait is told without a ring: a core that sleeps hears of it when something else wakes it.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
@@ -17,9 +18,9 @@ thread_local! {
 
 /// What a core and those who call it share.
 #[derive(Debug)]
-struct Line {
+pub(super) struct Line {
     called: AtomicBool,
-    /// Whoever calls now has to ring.
+    /// Whoever calls first now has to ring.
     asleep: AtomicBool,
     bell: OwnedFd,
 }
@@ -48,15 +49,25 @@ pub(super) struct Caller(OnceLock<Arc<Line>>);
 impl Caller {
     /// Has every listener of the core look. What they are to see is there already.
     pub(super) fn call(&self) {
-        // Either this sees who listens, or the listener, which looks once more after it began to
-        // listen, sees what is there.
-        std::sync::atomic::fence(SeqCst);
-        if let Some(line) = self.0.get()
-            && !line.called.swap(true, SeqCst)
+        if let Some(line) = self.tell()
             && line.asleep.load(SeqCst)
+            && line.asleep.swap(false, SeqCst)
         {
             ring(&line.bell);
         }
+    }
+
+    /// Has every listener of the core look, when it is awake.
+    pub(super) fn tell(&self) -> Option<&Line> {
+        // Either this sees who listens, or the listener, which looks once more after it began to
+        // listen, sees what is there.
+        std::sync::atomic::fence(SeqCst);
+        let line = self.0.get()?;
+        // The plain look first: to write is to take the line from the caches of the others.
+        if !line.called.load(SeqCst) {
+            line.called.store(true, SeqCst);
+        }
+        Some(line)
     }
 }
 
@@ -105,6 +116,17 @@ pub(super) fn answer() -> bool {
         }
         called
     })
+}
+
+/// Whether this core was called, or told of something, and has not answered yet.
+pub(super) fn is_called() -> bool {
+    POST.with(|post| post.line.called.load(SeqCst))
+}
+
+/// Whether this core, which is [`sleeping`], was called.
+#[cfg(test)]
+pub(super) fn is_rung() -> bool {
+    POST.with(|post| !post.line.asleep.load(SeqCst))
 }
 
 /// Runs `sleep`, from which a call wakes this core; not at all if it was called already.
@@ -190,7 +212,23 @@ mod tests {
         };
         caller.call();
         assert!(!rung() && answer());
-        sleeping(|| caller.call());
-        assert!(rung() && answer());
+        sleeping(|| {
+            caller.call();
+            caller.call();
+        });
+        assert!(rung() && !rung() && answer());
+    }
+
+    #[test]
+    fn who_is_only_told_sleeps_on_and_can_be_called_still() {
+        let caller = Caller::default();
+        let _listener = Listener::new(&caller);
+        sleeping(|| {
+            caller.tell();
+            assert!(!is_rung() && is_called());
+            caller.call();
+            assert!(is_rung());
+        });
+        assert!(answer() && !is_called());
     }
 }

@@ -11,7 +11,9 @@ use glommio::{LocalExecutorBuilder, Placement};
 use super::pulse::{self, Seen};
 use super::ring;
 
-pub use super::pulse::{Later, later, rest};
+#[cfg(test)]
+pub(crate) use super::pulse::run_later;
+pub use super::pulse::{Later, first, later, rest};
 
 /// glommio's registered buffers are for files only; this is the least it takes.
 const IO_MEMORY_BYTES: usize = 64 << 10;

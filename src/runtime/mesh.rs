@@ -4,26 +4,42 @@
 //! A parcel needs a **credit**, which comes back with its answer. There are as many credits as
 //! places in the ring of answers, so an answer always finds room and no core ever waits to give
 //! one. The parcel itself comes back too: what a core has allocated, it frees.
+//!
+//! Nobody waits for a parcel, so a core that sleeps is not rung for it at once: most are woken by
+//! something else soon, and to be woken costs more than the parcel. But a core takes its parcels
+//! ([`Mesh::take_in`]) before anything that its clients bring after they were sent.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 
-use super::call::{Caller, Listener};
+use super::call::{self, Caller, Listener};
+use super::clock;
 use super::executor::Bell;
+use super::timer::Alarm;
+use crate::time::Instant;
 
 /// Parcels that may be unanswered from one core to another.
 pub const CREDITS: usize = 64;
+/// From so many unanswered ones on a core is rung: more would not stay in its caches.
+const LOUD: usize = 8;
+/// How long a parcel waits for a core that sleeps.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// The way from one core to another.
 #[derive(Debug)]
 struct Road<T> {
-    parcels: ArrayQueue<(u32, T)>,
-    answers: ArrayQueue<(u32, T)>,
+    parcels: ArrayQueue<T>,
+    answers: ArrayQueue<T>,
+    /// The core that sends waits for a credit.
+    wanted: AtomicBool,
 }
 
 /// What all cores see.
@@ -51,7 +67,11 @@ pub struct Port<T> {
 /// A mesh of `cores` cores: the place of each.
 #[must_use]
 pub fn mesh<T>(cores: usize) -> Vec<Port<T>> {
-    let road = |_| Road { parcels: ArrayQueue::new(CREDITS), answers: ArrayQueue::new(CREDITS) };
+    let road = |_| Road {
+        parcels: ArrayQueue::new(CREDITS),
+        answers: ArrayQueue::new(CREDITS),
+        wanted: AtomicBool::new(false),
+    };
     let roads = (0..cores * cores).map(road).collect();
     let callers = (0..cores).map(|_| Caller::default()).collect();
     let net = Arc::new(Net { cores, roads, callers });
@@ -72,10 +92,12 @@ impl<T> Clone for Mesh<T> {
 struct Local<T> {
     port: Port<T>,
     listener: Listener,
+    /// Rung when a parcel begins to wait.
     bell: Bell,
+    /// Until when parcels wait for cores that sleep.
+    due: Cell<Option<Instant>>,
     /// Credits that are taken, by core.
     taken: Vec<Cell<usize>>,
-    errands: RefCell<Errands>,
     /// Who waits for a credit.
     waiting: RefCell<VecDeque<Waker>>,
     /// Parcels that came back, to be used again.
@@ -84,22 +106,6 @@ struct Local<T> {
 
 /// Parcels that are kept for the next use.
 const RETURNED_MAX: usize = 64;
-
-/// Who waits for which answers.
-#[derive(Debug, Default)]
-struct Errands {
-    slots: Vec<Errand>,
-    free: Vec<u32>,
-}
-
-#[derive(Debug, Default)]
-struct Errand {
-    /// Parcels that are not answered.
-    left: u32,
-    /// Who waits for that.
-    wakers: Vec<Waker>,
-    tickets: u32,
-}
 
 impl<T> Mesh<T> {
     /// Takes this core's place.
@@ -111,8 +117,8 @@ impl<T> Mesh<T> {
             port,
             listener,
             bell: Bell::default(),
+            due: Cell::new(None),
             taken,
-            errands: RefCell::default(),
             waiting: RefCell::default(),
             returned: RefCell::default(),
         }))
@@ -136,33 +142,10 @@ impl<T> Mesh<T> {
         (0..self.cores()).filter(move |other| *other != me)
     }
 
-    /// Parcels that are unanswered, or will be sent.
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.0.taken.iter().map(Cell::get).sum()
-    }
-
     /// A parcel that came back, if there is one.
     #[must_use]
     pub fn reuse(&self) -> Option<T> {
         self.0.returned.borrow_mut().pop()
-    }
-
-    /// Begins an errand: parcels that are waited for together.
-    #[must_use]
-    pub fn errand(&self) -> Ticket<T> {
-        let mut errands = self.0.errands.borrow_mut();
-        let at = errands.free.pop().unwrap_or_else(|| {
-            errands.slots.push(Errand::default());
-            u32::try_from(errands.slots.len() - 1).expect("requests are bounded by streams")
-        });
-        errands.slots[at as usize].tickets = 1;
-        Ticket { mesh: self.clone(), at }
-    }
-
-    /// Has who carries look ([`Self::poll`]) when the tasks that are ready have run.
-    pub fn ring(&self) {
-        self.0.bell.ring();
     }
 
     /// Whether there is a credit to every core.
@@ -173,100 +156,34 @@ impl<T> Mesh<T> {
 
     /// Waits for a credit to every core.
     pub async fn credit(&self) {
-        std::future::poll_fn(|cx| {
+        poll_fn(|cx| {
             if self.has_credit() {
                 return Poll::Ready(());
             }
             self.0.waiting.borrow_mut().push_back(cx.waker().clone());
+            self.want();
             Poll::Pending
         })
         .await;
     }
 
-    /// Everything that has arrived: `take` gets each parcel and gives it back. Ready if something
-    /// had; the core is woken when more arrives.
-    pub fn poll(&self, cx: &mut Context<'_>, mut take: impl FnMut(&mut T)) -> Poll<()> {
-        let mut moved = self.drain(&mut take);
-        if !moved {
-            self.0.bell.poll(cx);
-            self.0.listener.listen(cx);
-            // Something may have come between the look and the registration.
-            moved = self.drain(&mut take);
+    /// Has the cores to which there is no credit answer at once.
+    fn want(&self) {
+        let Port { net, core } = &self.0.port;
+        for other in self.others().filter(|other| self.0.taken[*other].get() >= CREDITS) {
+            net.road(*core, other).wanted.store(true, SeqCst);
+            net.callers[other].call();
         }
-        if moved { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    fn drain(&self, take: &mut impl FnMut(&mut T)) -> bool {
-        let (net, me) = (&self.0.port.net, self.core());
-        let mut moved = false;
-        for other in self.others() {
-            let from = net.road(other, me);
-            let mut answered = false;
-            while let Some((ticket, mut parcel)) = from.parcels.pop() {
-                take(&mut parcel);
-                let given = from.answers.push((ticket, parcel));
-                assert!(given.is_ok(), "a parcel with a credit has room for its answer");
-                answered = true;
-            }
-            if answered {
-                net.callers[other].call();
-            }
-            let to = net.road(me, other);
-            while let Some((ticket, parcel)) = to.answers.pop() {
-                self.answered(other, ticket, parcel);
-                moved = true;
-            }
-            moved |= answered;
-        }
-        moved
-    }
-
-    fn answered(&self, from: usize, ticket: u32, parcel: T) {
-        let mut returned = self.0.returned.borrow_mut();
-        if returned.len() < RETURNED_MAX {
-            returned.push(parcel);
-        }
-        self.settle(from, ticket);
-    }
-
-    /// A credit comes back.
-    fn settle(&self, from: usize, ticket: u32) {
-        let taken = &self.0.taken[from];
-        taken.set(taken.get() - 1);
-        let mut errands = self.0.errands.borrow_mut();
-        let errand = &mut errands.slots[ticket as usize];
-        errand.left -= 1;
-        if errand.left == 0 {
-            let wakers = std::mem::take(&mut errand.wakers);
-            if errand.tickets == 0 {
-                errands.free.push(ticket);
-            }
-            drop(errands);
-            wakers.into_iter().for_each(Waker::wake);
-        }
-        self.0.waiting.borrow_mut().drain(..).for_each(Waker::wake);
-    }
-}
-
-/// Parcels that are waited for together, by everybody who has a clone. Dropped early, they go their
-/// way all the same.
-#[derive(Debug)]
-pub struct Ticket<T> {
-    mesh: Mesh<T>,
-    at: u32,
-}
-
-impl<T> Ticket<T> {
-    /// Takes a credit to core `to`; [`Self::send`] or [`Self::keep`] follows. Until then nobody who
-    /// waits has all answers.
+    /// Takes a credit to core `to`; [`Self::send`] or [`Self::keep`] follows.
     ///
     /// # Panics
-    /// If there is none ([`Mesh::has_credit`]).
+    /// If there is none ([`Self::has_credit`]).
     pub fn reserve(&self, to: usize) {
-        let taken = &self.mesh.0.taken[to];
+        let taken = &self.0.taken[to];
         assert!(taken.get() < CREDITS, "there was a credit");
         taken.set(taken.get() + 1);
-        self.mesh.0.errands.borrow_mut().slots[self.at as usize].left += 1;
     }
 
     /// Sends a parcel for which a credit was taken.
@@ -274,124 +191,228 @@ impl<T> Ticket<T> {
     /// # Panics
     /// If none was.
     pub fn send(&self, to: usize, parcel: T) {
-        let Port { net, core } = &self.mesh.0.port;
-        assert!(net.road(*core, to).parcels.push((self.at, parcel)).is_ok(), "it has a credit");
-        net.callers[to].call();
+        let Port { net, core } = &self.0.port;
+        assert!(net.road(*core, to).parcels.push(parcel).is_ok(), "it has a credit");
+        if self.0.taken[to].get() >= LOUD {
+            net.callers[to].call();
+            return;
+        }
+        net.callers[to].tell();
+        if self.0.due.get().is_none() {
+            self.0.due.set(Some(clock::now() + PATIENCE));
+            self.0.bell.ring();
+        }
     }
 
     /// Gives back a credit that was taken.
     pub fn keep(&self, to: usize) {
-        self.mesh.settle(to, self.at);
+        let taken = &self.0.taken[to];
+        taken.set(taken.get() - 1);
+        self.0.waiting.borrow_mut().drain(..).for_each(Waker::wake);
     }
 
-    /// Waits until every parcel was answered.
-    pub async fn answers(&self) {
-        std::future::poll_fn(|cx| {
-            let mut errands = self.mesh.0.errands.borrow_mut();
-            let errand = &mut errands.slots[self.at as usize];
-            if errand.left == 0 {
-                return Poll::Ready(());
+    /// Runs `take_in`, which is to call [`Self::take_in`], whenever something comes, and has the
+    /// other cores take what they are sent, for as long as the core lives.
+    pub async fn carry(self, take_in: impl Fn()) {
+        let mut alarm = Alarm::default();
+        poll_fn(|cx| {
+            self.0.bell.poll(cx);
+            self.0.listener.listen(cx);
+            take_in();
+            if self.0.due.get().is_some_and(|due| alarm.arm(clock::now(), Some(due), cx)) {
+                self.ring();
             }
-            if !errand.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-                errand.wakers.push(cx.waker().clone());
-            }
-            Poll::Pending
+            Poll::<()>::Pending
         })
         .await;
     }
-}
 
-impl<T> Clone for Ticket<T> {
-    fn clone(&self) -> Self {
-        self.mesh.0.errands.borrow_mut().slots[self.at as usize].tickets += 1;
-        Self { mesh: self.mesh.clone(), at: self.at }
+    /// Wakes the cores that have parcels and sleep.
+    fn ring(&self) {
+        self.0.due.set(None);
+        let Port { net, core } = &self.0.port;
+        let late = |other: &usize| !net.road(*core, *other).parcels.is_empty();
+        self.others().filter(late).for_each(|other| net.callers[other].call());
     }
-}
 
-impl<T> Drop for Ticket<T> {
-    fn drop(&mut self) {
-        let mut errands = self.mesh.0.errands.borrow_mut();
-        let errand = &mut errands.slots[self.at as usize];
-        errand.tickets -= 1;
-        if errand.tickets == 0 && errand.left == 0 {
-            errands.free.push(self.at);
+    /// Everything that has arrived: `take` gets each parcel, which then goes back, and `back` those
+    /// that came back.
+    pub fn take_in(&self, mut take: impl FnMut(&mut T), mut back: impl FnMut(&T)) {
+        let (net, me) = (&self.0.port.net, self.core());
+        for other in self.others() {
+            let from = net.road(other, me);
+            let mut answered = false;
+            while let Some(mut parcel) = from.parcels.pop() {
+                take(&mut parcel);
+                let given = from.answers.push(parcel);
+                assert!(given.is_ok(), "a parcel with a credit has room for its answer");
+                answered = true;
+            }
+            if from.wanted.load(SeqCst) && from.wanted.swap(false, SeqCst) {
+                net.callers[other].call();
+            } else if answered {
+                net.callers[other].tell();
+            }
+            let to = net.road(me, other);
+            while let Some(parcel) = to.answers.pop() {
+                back(&parcel);
+                self.keep(other);
+                let mut returned = self.0.returned.borrow_mut();
+                if returned.len() < RETURNED_MAX {
+                    returned.push(parcel);
+                }
+            }
         }
+    }
+
+    /// Whether there may be something to take in.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        call::is_called()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::task::Context;
 
-    use super::super::call;
+    use super::super::executor::{Seat, detach, rest, spawn};
+    use super::super::preflight;
     use super::*;
     use crate::testing::wakes::Wakes;
 
+    fn pair<T>() -> [Mesh<T>; 2] {
+        let both: Vec<_> = mesh(2).into_iter().map(Mesh::new).collect();
+        both.try_into().ok().expect("two")
+    }
+
+    /// How many parcels `mesh` had, and how many answers.
+    fn taken<T>(mesh: &Mesh<T>) -> (usize, usize) {
+        let (mut parcels, mut answers) = (0, 0);
+        mesh.take_in(|_| parcels += 1, |_| answers += 1);
+        (parcels, answers)
+    }
+
     #[test]
     fn parcels_are_answered_and_come_back_with_their_credit() {
-        let [a, b]: [Mesh<Vec<u8>>; 2] =
-            mesh(2).into_iter().map(Mesh::new).collect::<Vec<_>>().try_into().unwrap();
+        let [a, b] = pair();
         let woken = Arc::new(Wakes::default());
         let waker = Waker::from(Arc::clone(&woken));
         let mut cx = Context::from_waker(&waker);
-        let mut got = Vec::new();
-        assert!(b.poll(&mut cx, |_| ()).is_pending());
-        let errand = a.errand();
         for n in 0..CREDITS {
             assert!(std::pin::pin!(a.credit()).poll(&mut cx).is_ready());
-            errand.reserve(1);
-            errand.send(1, vec![u8::try_from(n).unwrap()]);
+            a.reserve(1);
+            a.send(1, n);
         }
-        assert!(call::answer());
-        assert_eq!(woken.count(), 1, "a parcel wakes who carries on the other core");
+        assert!(!a.has_credit());
         assert!(std::pin::pin!(a.credit()).poll(&mut cx).is_pending(), "none left");
-        assert!(std::pin::pin!(errand.answers()).poll(&mut cx).is_pending());
-        assert!(b.poll(&mut cx, |parcel| got.push(parcel[0])).is_ready());
-        assert_eq!(got.len(), CREDITS);
-        assert!(a.poll(&mut cx, |_| ()).is_ready());
-        assert!(std::pin::pin!(errand.answers()).poll(&mut cx).is_ready());
-        assert_eq!((a.in_flight(), a.reuse().map(|p| p.len())), (0, Some(1)));
+        let mut got = Vec::new();
+        b.take_in(|parcel| got.push(*parcel), |_| ());
+        assert!(got.into_iter().eq(0..CREDITS), "in their order");
+        assert_eq!((taken(&a), woken.count()), ((0, CREDITS), 1));
+        assert_eq!((a.reuse(), taken(&a), taken(&b)), (Some(CREDITS - 1), (0, 0), (0, 0)));
         assert!(std::pin::pin!(a.credit()).poll(&mut cx).is_ready());
     }
 
     #[test]
-    fn an_errand_that_is_left_early_is_forgotten_when_its_answers_are_in() {
-        let [a, b]: [Mesh<u8>; 2] =
-            mesh(2).into_iter().map(Mesh::new).collect::<Vec<_>>().try_into().unwrap();
-        let mut cx = Context::from_waker(Waker::noop());
-        let errand = a.errand();
-        errand.reserve(1);
-        errand.send(1, 7);
-        drop(errand);
-        assert!(b.poll(&mut cx, |_| ()).is_ready());
-        assert!(a.poll(&mut cx, |_| ()).is_ready());
-        assert_eq!(a.0.errands.borrow().free, [0]);
-    }
-
-    #[test]
-    fn who_waits_for_what_is_not_sent_yet_waits_for_its_answer_too() {
-        let [a, b]: [Mesh<u8>; 2] =
-            mesh(2).into_iter().map(Mesh::new).collect::<Vec<_>>().try_into().unwrap();
+    fn who_carries_hears_of_parcels_and_of_answers() {
+        let [a, b] = pair();
         let woken = Arc::new(Wakes::default());
         let waker = Waker::from(Arc::clone(&woken));
         let mut cx = Context::from_waker(&waker);
-        let (first, mut second) = (a.errand(), None);
-        first.reserve(1);
-        for _ in 0..2 {
-            assert!(std::pin::pin!(first.answers()).poll(&mut cx).is_pending());
-            second = Some(first.clone());
+        let (at_a, at_b) = (Cell::new((0, 0)), Cell::new((0, 0)));
+        let mut carry_a = Box::pin(a.clone().carry(|| at_a.set(taken(&a))));
+        let mut carry_b = Box::pin(b.clone().carry(|| at_b.set(taken(&b))));
+        assert!(carry_b.as_mut().poll(&mut cx).is_pending());
+        a.reserve(1);
+        a.send(1, ());
+        assert!(call::answer() && woken.count() == 1);
+        assert!(carry_b.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(at_b.get(), (1, 0));
+        assert!(carry_a.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(at_a.get(), (0, 1));
+    }
+
+    #[test]
+    fn a_core_that_sleeps_gets_a_parcel_soon() {
+        if let Err(refusal) = preflight::check() {
+            return eprintln!("SKIPPED, nothing was tested: {refusal}");
         }
-        first.send(1, 7);
-        first.reserve(1);
-        drop(first);
-        assert!(b.poll(&mut cx, |_| ()).is_ready());
-        assert!(a.poll(&mut cx, |_| ()).is_ready());
-        let second = second.unwrap();
-        assert!(std::pin::pin!(second.answers()).poll(&mut cx).is_pending(), "one is not sent");
-        assert_eq!((woken.count(), a.in_flight()), (0, 1));
-        second.keep(1);
-        assert_eq!(woken.count(), 1, "a waker is kept once");
-        assert!(std::pin::pin!(second.answers()).poll(&mut cx).is_ready());
-        drop(second);
-        assert_eq!((a.in_flight(), &a.0.errands.borrow().free[..]), (0, &[0][..]));
+        let [from, to]: [Port<usize>; 2] = mesh(2).try_into().expect("two");
+        let seat = || Seat { name: "mesh".into(), cpu: None, spin: Duration::ZERO };
+        const PARCELS: usize = 5;
+        let receiver = spawn(seat(), move || async move {
+            let (mesh, bell, got) = (Mesh::new(to), Bell::default(), Rc::new(Cell::new(0)));
+            let (taking, ringing, counted) = (mesh.clone(), bell.clone(), Rc::clone(&got));
+            detach(mesh.carry(move || {
+                let take = |parcel: &mut usize| {
+                    counted.set(*parcel);
+                    ringing.ring();
+                };
+                taking.take_in(take, |_| ());
+            }));
+            let has_all = || got.get() == PARCELS;
+            poll_fn(|cx| if bell.poll(cx) && has_all() { Poll::Ready(()) } else { Poll::Pending })
+                .await;
+        });
+        let sender = spawn(seat(), move || async move {
+            let (mesh, back) = (Mesh::new(from), Rc::new(Cell::new(0)));
+            let (taking, counted) = (mesh.clone(), Rc::clone(&back));
+            detach(mesh.clone().carry(move || taking.take_in(|_| (), |n| counted.set(*n))));
+            for n in 1..=PARCELS {
+                mesh.reserve(1);
+                mesh.send(1, n);
+                while back.get() < n {
+                    rest().await;
+                }
+            }
+        });
+        for core in [receiver, sender] {
+            core.expect("a thread").join().expect("no panic").expect("an executor");
+        }
+    }
+
+    #[test]
+    fn a_credit_that_was_not_used_is_there_again() {
+        let [a, _b] = pair::<()>();
+        for _ in 0..CREDITS {
+            a.reserve(1);
+        }
+        let woken = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let waits = std::pin::pin!(a.credit()).poll(&mut Context::from_waker(&waker));
+        assert!(waits.is_pending());
+        a.keep(1);
+        assert!(a.has_credit() && woken.count() == 1);
+    }
+
+    #[test]
+    fn a_core_that_sleeps_is_rung_for_many_parcels_or_late_or_for_a_credit() {
+        let [a, b] = pair();
+        // Both cores are this thread.
+        let rung = |what: &mut dyn FnMut()| {
+            call::answer();
+            let mut was = false;
+            call::sleeping(|| {
+                what();
+                was = call::is_rung();
+            });
+            was
+        };
+        let send = || {
+            a.reserve(1);
+            a.send(1, ());
+        };
+        assert!(!rung(&mut || (1..LOUD).for_each(|_| send())));
+        assert!(rung(&mut &send));
+        assert!(a.0.due.get().is_some() && rung(&mut || a.ring()) && a.0.due.get().is_none());
+        assert!(!rung(&mut || assert_eq!(taken(&b), (LOUD, 0))), "nobody waits for the answers");
+        assert!(!rung(&mut || a.ring()), "it has them all");
+        let mut cx = Context::from_waker(Waker::noop());
+        assert_eq!(taken(&a), (0, LOUD));
+        (0..CREDITS).for_each(|_| send());
+        assert_eq!(taken(&b), (CREDITS, 0), "before anybody waits for a credit");
+        assert!(rung(&mut || assert!(std::pin::pin!(a.credit()).poll(&mut cx).is_pending())));
+        assert!(rung(&mut || assert_eq!(taken(&b), (0, 0))), "it is waited for, and there");
     }
 }

@@ -46,7 +46,16 @@ pub fn later(what: Rc<dyn Later>) {
     }
 }
 
-fn run_later() {
+/// As [`later`], before everything else that waits.
+pub fn first(what: Rc<dyn Later>) {
+    LATER.with_borrow_mut(|later| {
+        let since = later.first().map_or_else(clock::now, |(since, _)| *since);
+        later.insert(0, (since, what));
+    });
+}
+
+/// Does what waits.
+pub(crate) fn run_later() {
     for (_, what) in LATER.with_borrow_mut(std::mem::take) {
         what.run();
     }
@@ -221,6 +230,21 @@ mod tests {
             rest().await;
             rest().await;
             assert_eq!(*notes.borrow(), ["a", "b", "after a", "after b"]);
+        });
+    }
+
+    #[test]
+    fn what_is_to_be_first_is_done_before_all_that_waits() {
+        on_a_core(|| async {
+            rest().await;
+            let notes = Rc::new(RefCell::new(Vec::new()));
+            let noted = |note| Rc::new(Noted(note, Rc::clone(&notes)));
+            later(noted("a"));
+            later(noted("b"));
+            first(noted("before"));
+            rest().await;
+            rest().await;
+            assert_eq!(*notes.borrow(), ["before", "a", "b"]);
         });
     }
 

@@ -1,46 +1,66 @@
 //! The samplers of a core as the other cores know them, and what they send.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
 use std::rc::Rc;
 
 use super::{Parcel, Sampler};
-use crate::runtime::mesh::Mesh;
+use crate::runtime::mesh::{Mesh, Port};
 
 /// The samplers of this core, by the position that parcels name: the same on every core, because
-/// all of them hear of the same configurations in the same order.
-#[derive(Clone, Debug, Default)]
-pub struct Homes(Rc<RefCell<Vec<Option<Rc<Sampler>>>>>);
+/// all of them hear of the same configurations in the same order. A clone is the same.
+#[derive(Clone, Debug)]
+pub struct Homes {
+    mesh: Mesh<Parcel>,
+    all: Rc<RefCell<Vec<Option<Rc<Sampler>>>>>,
+}
 
 impl Homes {
+    /// None yet, at this place in the mesh.
+    #[must_use]
+    pub fn new(port: Port<Parcel>) -> Self {
+        Self { mesh: Mesh::new(port), all: Rc::default() }
+    }
+
+    /// The way to the other cores.
+    pub(super) fn mesh(&self) -> &Mesh<Parcel> {
+        &self.mesh
+    }
+
     /// Gives the sampler that `make` makes the next position.
     pub fn enter(&self, make: impl FnOnce(usize) -> Sampler) -> Rc<Sampler> {
-        let mut all = self.0.borrow_mut();
-        let sampler = Rc::new(make(all.len()));
-        all.push(Some(Rc::clone(&sampler)));
+        let at = self.all.borrow().len();
+        let sampler = Rc::new(make(at));
+        self.all.borrow_mut().push(Some(Rc::clone(&sampler)));
         sampler
     }
 
-    /// Nobody will send to it any more.
+    /// Nobody will send to it any more, and all that it has sent came back.
     pub fn leave(&self, sampler: &Sampler) {
-        self.0.borrow_mut()[sampler.at] = None;
+        self.all.borrow_mut()[sampler.at] = None;
     }
 
     fn of(&self, parcel: &Parcel) -> Rc<Sampler> {
-        let all = self.0.borrow();
+        let all = self.all.borrow();
         Rc::clone(all[parcel.sampler].as_ref().expect("it left when nobody could send to it"))
+    }
+
+    /// Takes what other cores have sent, and hears which of ours they have taken.
+    pub(super) fn take_in(&self) {
+        let back = |parcel: &Parcel| self.of(parcel).came_back(parcel);
+        self.mesh.take_in(|parcel| self.of(parcel).accept(parcel), back);
+    }
+
+    /// [`Self::take_in`], if there is something.
+    pub(super) fn take_news(&self) {
+        if self.mesh.has_news() {
+            self.take_in();
+        }
     }
 }
 
-/// Sends what other cores are to have, takes what they send and hears their answers, for as long as
-/// the core lives.
-pub async fn carry(mesh: Mesh<Parcel>, homes: Homes) {
-    poll_fn(|cx| {
-        homes.0.borrow().iter().flatten().for_each(|sampler| sampler.send());
-        while mesh.poll(cx, |parcel| homes.of(parcel).accept(parcel)).is_ready() {}
-        std::task::Poll::<()>::Pending
-    })
-    .await;
+/// Takes what other cores send and has them take what they are sent, for as long as the core lives.
+pub async fn carry(homes: Homes) {
+    homes.mesh.clone().carry(|| homes.take_in()).await;
 }
 
 #[cfg(test)]
@@ -48,7 +68,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::pin::Pin;
     use std::sync::Arc;
-    use std::task::{Context, Waker};
+    use std::task::{Context, Poll, Waker};
 
     use opentelemetry_proto::tonic::common::v1::any_value::Value;
     use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
@@ -58,6 +78,7 @@ mod tests {
     use super::super::{Parts, Refusal};
     use super::*;
     use crate::rpc::message::Message;
+    use crate::runtime::executor;
     use crate::runtime::gate::Gate;
     use crate::runtime::lease::{Lease, Limit, Purse};
     use crate::runtime::mesh;
@@ -99,48 +120,47 @@ mod tests {
             let limit = Limit::new(1 << 40);
             let (mut samplers, mut carried) = (Vec::new(), Vec::new());
             for (core, port) in (0..).zip(mesh::mesh(CORES)) {
-                let (mesh, homes) = (Mesh::new(port), Homes::default());
+                let homes = Homes::new(port);
                 samplers.push(homes.enter(|at| {
                     Sampler::new(Parts {
                         at,
                         seed: seed(core),
                         shards,
                         shard: Shard::new(Instant(0), &options, setup.clone()),
-                        mesh: mesh.clone(),
+                        homes: homes.clone(),
                         memory: Purse::new(Lease::new(Arc::clone(&limit), 1)),
                         soft_bytes: u64::MAX,
                         queues: Gate::default(),
                     })
                 }));
-                carried.push(Box::pin(carry(mesh, homes)) as Pin<Box<dyn Future<Output = ()>>>);
+                carried.push(Box::pin(carry(homes)) as Pin<Box<dyn Future<Output = ()>>>);
             }
             Self { samplers, carried, in_flight: Vec::new(), admitted: 0 }
         }
 
         fn send(&mut self, core: usize, mut body: Message) {
             let sampler = Rc::clone(&self.samplers[core]);
-            let admit = async move {
-                let (spans, errand) = sampler.admit(&mut body, None).await?;
-                if let Some(errand) = errand {
-                    errand.answers().await;
-                }
-                Ok(spans)
-            };
-            self.in_flight.push(Box::pin(admit));
+            self.in_flight.push(Box::pin(async move { sampler.admit(&mut body, None).await }));
         }
 
-        /// Requests go on, and one core looks what has come.
+        /// Requests go on, what they have for others is sent, and one core looks what has come.
         fn turn(&mut self, core: usize) {
             let mut cx = Context::from_waker(Waker::noop());
             let Self { in_flight, admitted, .. } = self;
             in_flight.retain_mut(|request| match request.as_mut().poll(&mut cx) {
-                std::task::Poll::Ready(spans) => {
+                Poll::Ready(spans) => {
                     *admitted += spans.unwrap();
                     false
                 }
-                std::task::Poll::Pending => true,
+                Poll::Pending => true,
             });
+            executor::run_later();
             assert!(self.carried[core].as_mut().poll(&mut cx).is_pending());
+        }
+
+        /// What is under way arrives.
+        fn settle(&mut self) {
+            (0..CORES).chain(0..CORES).for_each(|core| self.turn(core));
         }
 
         fn who_know(&self, id: &[u8; 16]) -> Vec<usize> {
@@ -216,47 +236,87 @@ mod tests {
             assert!(turn < 1_000 * CORES, "requests hang");
             cores.turn(turn % CORES);
         }
+        cores.settle();
+        assert!(cores.samplers.iter().all(|sampler| sampler.state.borrow().outgoing.is_empty()));
         (cores, sent, spans)
     }
 
-    #[test]
-    fn a_request_is_admitted_before_the_other_cores_have_answered() {
-        let mut random = Random::new(2);
-        let cores = Cores::new(CORES, |_| 9);
-        let ids: Vec<_> = (0..50).map(|n| trace_id(4, n)).collect();
-        let mut body = Message::from(request(&ids, &mut random));
+    /// Requests with traces that nobody had before.
+    struct Fresh(Random, u64);
+
+    impl Fresh {
+        fn request(&mut self, traces: u64) -> Message {
+            let ids: Vec<_> = (self.1..self.1 + traces).map(|n| trace_id(5, n)).collect();
+            self.1 += traces;
+            Message::from(request(&ids, &mut self.0))
+        }
+    }
+
+    fn admit(sampler: &Rc<Sampler>, mut body: Message) -> u64 {
         let mut cx = Context::from_waker(Waker::noop());
-        let admit = std::pin::pin!(cores.samplers[0].admit(&mut body, None)).poll(&mut cx);
-        let std::task::Poll::Ready(Ok((50, Some(errand)))) = admit else {
-            panic!("it is counted when it is handed over: {admit:?}");
-        };
-        let answers = std::pin::pin!(errand.answers()).poll(&mut cx);
-        assert!(answers.is_pending(), "nobody has looked");
+        let admitted = std::pin::pin!(sampler.admit(&mut body, None)).poll(&mut cx);
+        let Poll::Ready(spans) = admitted else { panic!("there is room") };
+        spans.unwrap()
     }
 
     #[test]
     fn small_requests_go_to_other_cores_together_and_a_large_one_at_once() {
-        let mut random = Random::new(3);
-        let mut cores = Cores::new(CORES, |_| 9);
-        let mut first = 0;
-        let mut send = |cores: &mut Cores, traces| {
-            let ids: Vec<_> = (first..first + traces).map(|n| trace_id(5, n)).collect();
-            first += traces;
-            cores.send(0, Message::from(request(&ids, &mut random)));
-            let request = cores.in_flight.last_mut().expect("sent just now");
-            let mut cx = Context::from_waker(Waker::noop());
-            assert!(request.as_mut().poll(&mut cx).is_pending(), "it waits for other cores");
-            let sampler = &cores.samplers[0];
-            (sampler.mesh.in_flight(), sampler.state.borrow().outgoing.is_empty())
-        };
-        let to_all = CORES - 1;
-        assert_eq!(send(&mut cores, 50), (to_all, false));
-        assert_eq!(send(&mut cores, 50), (to_all, false), "in the same parcels");
-        cores.turn(0);
-        assert!(cores.samplers[0].state.borrow().outgoing.is_empty());
-        assert_eq!(send(&mut cores, 1_000), (2 * to_all, true));
-        (1..CORES).chain([0, 0]).for_each(|core| cores.turn(core));
-        assert_eq!((cores.admitted, cores.samplers[0].mesh.in_flight()), (1_100, 0));
+        let (mut fresh, mut cores) = (Fresh(Random::new(3), 0), Cores::new(CORES, |_| 9));
+        let here = Rc::clone(&cores.samplers[0]);
+        let sent = || here.state.borrow().outgoing.sent();
+        for _ in 0..2 {
+            assert_eq!((admit(&here, fresh.request(50)), sent()), (50, 0));
+        }
+        executor::run_later();
+        assert_eq!(sent(), CORES - 1, "both in the same parcels");
+        assert_eq!((admit(&here, fresh.request(1_000)), sent()), (1_000, 2 * (CORES - 1)));
+        cores.settle();
+        assert_eq!(sent(), 0);
+    }
+
+    #[test]
+    fn what_is_under_way_is_held_and_charged() {
+        let (mut fresh, mut cores) = (Fresh(Random::new(4), 0), Cores::new(CORES, |_| 9));
+        let here = Rc::clone(&cores.samplers[0]);
+        assert!(here.is_idle());
+        assert_eq!(admit(&here, fresh.request(50)), 50);
+        assert_eq!((here.held(), here.snapshot().buffered), (50, 50), "not sent yet");
+        let before = here.memory.used();
+        executor::run_later();
+        assert_eq!((here.held(), here.snapshot().buffered), (50, 50));
+        let under_way = here.memory.used() - before;
+        assert!(under_way > 1_000 && !here.is_idle());
+        cores.settle();
+        let held: Vec<_> = cores.samplers.iter().map(|sampler| sampler.held()).collect();
+        assert_eq!((held.iter().sum(), held[0] < 50), (50, true));
+        let outgoing = &here.state.borrow().outgoing;
+        assert!(outgoing.is_empty() && outgoing.spans() == 0);
+    }
+
+    #[test]
+    fn what_a_client_was_told_is_taken_comes_before_what_is_sent_later() {
+        let (mut fresh, cores) = (Fresh(Random::new(5), 0), Cores::new(2, |_| 9));
+        let [a, b] = [0, 1].map(|core| Rc::clone(&cores.samplers[core]));
+        assert_eq!(admit(&a, fresh.request(50)), 50);
+        let own = a.held() - a.state.borrow().outgoing.spans();
+        assert!(own > 0 && own < 50);
+        // As before a reply is written; nobody carries.
+        executor::run_later();
+        assert_eq!(b.held(), 0);
+        let none = Message::from(TracesData::default().encode_to_vec());
+        assert_eq!(admit(&b, none), 0);
+        assert_eq!(b.held(), 50 - own);
+    }
+
+    #[test]
+    fn a_tick_decides_what_a_client_was_told_is_taken() {
+        let (mut fresh, cores) = (Fresh(Random::new(6), 0), Cores::new(2, |_| 9));
+        let [a, b] = [0, 1].map(|core| Rc::clone(&cores.samplers[core]));
+        assert_eq!(admit(&a, fresh.request(50)), 50);
+        executor::run_later();
+        assert_eq!(b.held(), 0);
+        let _slice = b.begin_slice();
+        assert!(b.held() > 0);
     }
 
     #[test]

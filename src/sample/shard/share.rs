@@ -22,10 +22,16 @@ impl Share {
         self.lines.clear();
     }
 
+    /// Spans.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.request().1.items().len()
+    }
+
     /// Whether nothing was added.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.request().1.items().is_empty()
+        self.len() == 0
     }
 
     /// The spans: a body and its index.
