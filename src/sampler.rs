@@ -539,9 +539,7 @@ impl Sampler {
     pub fn snapshot(&self) -> SamplerSnapshot {
         self.homes.take_news();
         let state = self.state.borrow();
-        let mut snapshot = SamplerSnapshot::of(&state.shard, &state.timings, clock::now());
-        snapshot.buffered += state.outgoing.spans();
-        snapshot
+        SamplerSnapshot::of(&state.shard, &state.timings, clock::now())
     }
 }
 

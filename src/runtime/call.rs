@@ -118,11 +118,6 @@ pub(super) fn answer() -> bool {
     })
 }
 
-/// Whether this core was called, or told of something, and has not answered yet.
-pub(super) fn is_called() -> bool {
-    POST.with(|post| post.line.called.load(SeqCst))
-}
-
 /// Whether this core, which is [`sleeping`], was called.
 #[cfg(test)]
 pub(super) fn is_rung() -> bool {
@@ -225,10 +220,10 @@ mod tests {
         let _listener = Listener::new(&caller);
         sleeping(|| {
             caller.tell();
-            assert!(!is_rung() && is_called());
+            assert!(!is_rung());
             caller.call();
             assert!(is_rung());
         });
-        assert!(answer() && !is_called());
+        assert!(answer() && !answer());
     }
 }

@@ -14,13 +14,14 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst, fence};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
+use crossbeam::utils::CachePadded;
 
-use super::call::{self, Caller, Listener};
+use super::call::{Caller, Listener};
 use super::clock;
 use super::executor::Bell;
 use super::timer::Alarm;
@@ -48,7 +49,39 @@ struct Net<T> {
     cores: usize,
     /// From core `a` to core `b` at `a * cores + b`.
     roads: Vec<Road<T>>,
-    callers: Vec<Caller>,
+    /// By core.
+    ends: Vec<CachePadded<End>>,
+}
+
+/// What others see of a core.
+#[derive(Debug, Default)]
+struct End {
+    /// Something has come since it took in what had.
+    news: AtomicBool,
+    caller: Caller,
+}
+
+impl End {
+    /// Something has come, which can wait.
+    fn tell(&self) {
+        self.note();
+        self.caller.tell();
+    }
+
+    /// Something has come.
+    fn call(&self) {
+        self.note();
+        self.caller.call();
+    }
+
+    fn note(&self) {
+        // Either this sees that the core has taken note of the news, or the core sees what came.
+        fence(SeqCst);
+        // The plain look first: to write is to take the line from the caches of the others.
+        if !self.news.load(SeqCst) {
+            self.news.store(true, SeqCst);
+        }
+    }
 }
 
 impl<T> Net<T> {
@@ -73,8 +106,8 @@ pub fn mesh<T>(cores: usize) -> Vec<Port<T>> {
         wanted: AtomicBool::new(false),
     };
     let roads = (0..cores * cores).map(road).collect();
-    let callers = (0..cores).map(|_| Caller::default()).collect();
-    let net = Arc::new(Net { cores, roads, callers });
+    let ends = (0..cores).map(|_| CachePadded::default()).collect();
+    let net = Arc::new(Net { cores, roads, ends });
     (0..cores).map(|core| Port { net: Arc::clone(&net), core }).collect()
 }
 
@@ -112,7 +145,7 @@ impl<T> Mesh<T> {
     #[must_use]
     pub fn new(port: Port<T>) -> Self {
         let taken = (0..port.net.cores).map(|_| Cell::new(0)).collect();
-        let listener = Listener::new(&port.net.callers[port.core]);
+        let listener = Listener::new(&port.net.ends[port.core].caller);
         Self(Rc::new(Local {
             port,
             listener,
@@ -172,7 +205,7 @@ impl<T> Mesh<T> {
         let Port { net, core } = &self.0.port;
         for other in self.others().filter(|other| self.0.taken[*other].get() >= CREDITS) {
             net.road(*core, other).wanted.store(true, SeqCst);
-            net.callers[other].call();
+            net.ends[other].call();
         }
     }
 
@@ -194,10 +227,10 @@ impl<T> Mesh<T> {
         let Port { net, core } = &self.0.port;
         assert!(net.road(*core, to).parcels.push(parcel).is_ok(), "it has a credit");
         if self.0.taken[to].get() >= LOUD {
-            net.callers[to].call();
+            net.ends[to].call();
             return;
         }
-        net.callers[to].tell();
+        net.ends[to].tell();
         if self.0.due.get().is_none() {
             self.0.due.set(Some(clock::now() + PATIENCE));
             self.0.bell.ring();
@@ -232,13 +265,16 @@ impl<T> Mesh<T> {
         self.0.due.set(None);
         let Port { net, core } = &self.0.port;
         let late = |other: &usize| !net.road(*core, *other).parcels.is_empty();
-        self.others().filter(late).for_each(|other| net.callers[other].call());
+        self.others().filter(late).for_each(|other| net.ends[other].call());
     }
 
     /// Everything that has arrived: `take` gets each parcel, which then goes back, and `back` those
     /// that came back.
     pub fn take_in(&self, mut take: impl FnMut(&mut T), mut back: impl FnMut(&T)) {
         let (net, me) = (&self.0.port.net, self.core());
+        if self.has_news() {
+            net.ends[me].news.swap(false, SeqCst);
+        }
         for other in self.others() {
             let from = net.road(other, me);
             let mut answered = false;
@@ -249,9 +285,9 @@ impl<T> Mesh<T> {
                 answered = true;
             }
             if from.wanted.load(SeqCst) && from.wanted.swap(false, SeqCst) {
-                net.callers[other].call();
+                net.ends[other].call();
             } else if answered {
-                net.callers[other].tell();
+                net.ends[other].tell();
             }
             let to = net.road(me, other);
             while let Some(parcel) = to.answers.pop() {
@@ -268,7 +304,8 @@ impl<T> Mesh<T> {
     /// Whether there may be something to take in.
     #[must_use]
     pub fn has_news(&self) -> bool {
-        call::is_called()
+        let Port { net, core } = &self.0.port;
+        net.ends[*core].news.load(SeqCst)
     }
 }
 
@@ -276,6 +313,7 @@ impl<T> Mesh<T> {
 mod tests {
     use std::task::Context;
 
+    use super::super::call;
     use super::super::executor::{Seat, detach, rest, spawn};
     use super::super::preflight;
     use super::*;
