@@ -11,10 +11,9 @@ import tables
 import trial
 
 CELLS = {
-    "64KiB": ("64KiB", None, 1),
-    "8KiB": ("8KiB", None, 1),
-    "8KiB, four times the connections": ("8KiB", None, 4),
-    "64KiB, 200k spans/s": ("64KiB", 200_000, 1),
+    "64KiB": ("64KiB", None),
+    "8KiB": ("8KiB", None),
+    "64KiB, 200k spans/s": ("64KiB", 200_000),
 }
 SIDES = ["one", "two", "apart"]
 
@@ -24,9 +23,9 @@ About half of the spans of a request belong to the other core's shard and go thr
 shard runs on CPU {cpu_subject}, two on CPUs {cpu_subject} and {cpu_second}. {shared}`apart` is two
 samplers of one shard, each on one of these CPUs and with half of the connections, which have nothing
 to do with each other: what two cost more than that is the mesh, and what they cost more than one
-the machine. Closed loop over {connections} connections x {streams} streams, in one cell over four
-times as many connections, and in another open loop at the same rate for all; policies and traces as
-in the table `saturation`, {warm_up:g} s of warm-up, {seconds:g} s measured, {pairs} pairs per cell.
+the machine. Closed loop over {connections} connections x {streams} streams, and in one cell open
+loop at the same rate for all; policies and traces as in the table `saturation`, {warm_up:g} s of
+warm-up, {seconds:g} s measured, {pairs} pairs per cell.
 """
 SHARED = """The machine has {cpus} CPUs: generator and sink share the
 second one with the second shard, which costs it time and caches that the single shard does not have
@@ -50,9 +49,9 @@ def run(bench, options, results):
 def one(bench, options, side, cell, seconds):
     one_cpu, both = [options.cpu_subject], [options.cpu_subject, options.cpu_second]
     cpus = {"one": [one_cpu], "two": [both], "apart": [[cpu] for cpu in both]}[side]
-    size, rate, times = CELLS[cell]
+    size, rate = CELLS[cell]
     arguments = ["--spread", "4", "--error-share", configs.ERROR_SHARE, "--request-bytes", size]
-    arguments += ["--connections", max(times * options.connections // len(cpus), 1)]
+    arguments += ["--connections", max(options.connections // len(cpus), 1)]
     if rate:
         arguments += ["--rate", f"{rate // len(cpus)}spans/s"]
     with bench:
