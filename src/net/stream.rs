@@ -252,6 +252,10 @@ impl Stream {
 impl Inner {
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self { socket, tls, out, bytes, .. } = self;
+        if !out.is_empty() {
+            // It may say that something was done which the core has put off until now.
+            executor::run_first();
+        }
         if let Some(tls) = tls {
             let (all, sent) = out.as_whole();
             ready!(tls.drain(socket, cx, all, sent, &mut bytes.1))?;
@@ -438,5 +442,46 @@ impl AsyncWrite for Stream {
         let _ = inner.drain(cx);
         let _ = inner.socket.poll_shutdown(cx);
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::runtime::executor::{Seat, spawn};
+    use crate::runtime::preflight;
+
+    /// Sees what the peer has got when it is its turn.
+    struct Witness(RefCell<UnixStream>, Rc<RefCell<Vec<Vec<u8>>>>);
+
+    impl Later for Witness {
+        fn run(&self) {
+            let mut got = Vec::new();
+            let _ = self.0.borrow_mut().read_to_end(&mut got);
+            self.1.borrow_mut().push(got);
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_first_is_done_before_anything_is_written() {
+        if let Err(refusal) = preflight::check() {
+            return eprintln!("SKIPPED, nothing was tested: {refusal}");
+        }
+        let seat = Seat { name: "stream".into(), cpu: None, spin: Duration::ZERO };
+        let core = spawn(seat, || async {
+            let (ours, theirs) = UnixStream::pair().expect("two sockets");
+            theirs.set_nonblocking(true).expect("an option");
+            let (stream, seen) = (Stream::adopt(ours).expect("a ring"), Rc::default());
+            let witness = Rc::new(Witness(RefCell::new(theirs), Rc::clone(&seen)));
+            stream.gather(b"done");
+            executor::first(Rc::clone(&witness) as Rc<dyn Later>);
+            poll_fn(|cx| stream.drain(cx)).await.expect("it is open");
+            witness.run();
+            assert_eq!(*seen.borrow(), [&b""[..], b"done"]);
+        });
+        core.expect("a thread").join().expect("no panic").expect("an executor");
     }
 }

@@ -11,9 +11,7 @@ use glommio::{LocalExecutorBuilder, Placement};
 use super::pulse::{self, Seen};
 use super::ring;
 
-#[cfg(test)]
-pub(crate) use super::pulse::run_later;
-pub use super::pulse::{Later, first, later, rest};
+pub use super::pulse::{Later, first, later, rest, run_first};
 
 /// glommio's registered buffers are for files only; this is the least it takes.
 const IO_MEMORY_BYTES: usize = 64 << 10;

@@ -23,6 +23,7 @@ thread_local! {
     /// Polls of all tasks but this one.
     static POLLS: Cell<u64> = const { Cell::new(0) };
     static RESTING: RefCell<Vec<Waker>> = const { RefCell::new(Vec::new()) };
+    static FIRST: RefCell<Vec<Rc<dyn Later>>> = const { RefCell::new(Vec::new()) };
     static LATER: RefCell<Vec<(Instant, Rc<dyn Later>)>> = const { RefCell::new(Vec::new()) };
     static ENDS: Cell<bool> = const { Cell::new(false) };
 }
@@ -46,16 +47,21 @@ pub fn later(what: Rc<dyn Later>) {
     }
 }
 
-/// As [`later`], before everything else that waits.
+/// Lets `what` run before anything is written to a socket: as late as what [`later`] lets run, or
+/// when somebody writes before that.
 pub fn first(what: Rc<dyn Later>) {
-    LATER.with_borrow_mut(|later| {
-        let since = later.first().map_or_else(clock::now, |(since, _)| *since);
-        later.insert(0, (since, what));
-    });
+    FIRST.with_borrow_mut(|first| first.push(what));
 }
 
-/// Does what waits.
-pub(crate) fn run_later() {
+/// Does what [`first`] has left; to be called before something is written.
+pub fn run_first() {
+    for what in FIRST.with_borrow_mut(std::mem::take) {
+        what.run();
+    }
+}
+
+fn run_later() {
+    run_first();
     for (_, what) in LATER.with_borrow_mut(std::mem::take) {
         what.run();
     }
@@ -245,6 +251,9 @@ mod tests {
             rest().await;
             rest().await;
             assert_eq!(*notes.borrow(), ["before", "a", "b"]);
+            first(noted("at once"));
+            run_first();
+            assert_eq!(*notes.borrow(), ["before", "a", "b", "at once"]);
         });
     }
 

@@ -39,13 +39,19 @@ impl Homes {
         self.all.borrow_mut()[sampler.at] = None;
     }
 
+    /// The core ends: samplers keep this, and are kept by it, until they leave.
+    pub fn clear(&self) {
+        let all = std::mem::take(&mut *self.all.borrow_mut());
+        drop(all);
+    }
+
     fn of(&self, parcel: &Parcel) -> Rc<Sampler> {
         let all = self.all.borrow();
         Rc::clone(all[parcel.sampler].as_ref().expect("it left when nobody could send to it"))
     }
 
     /// Takes what other cores have sent, and hears which of ours they have taken.
-    pub(super) fn take_in(&self) {
+    pub fn take_in(&self) {
         let back = |parcel: &Parcel| self.of(parcel).came_back(parcel);
         self.mesh.take_in(|parcel| self.of(parcel).accept(parcel), back);
     }
@@ -154,7 +160,7 @@ mod tests {
                 }
                 Poll::Pending => true,
             });
-            executor::run_later();
+            executor::run_first();
             assert!(self.carried[core].as_mut().poll(&mut cx).is_pending());
         }
 
@@ -267,7 +273,7 @@ mod tests {
         for _ in 0..2 {
             assert_eq!((admit(&here, fresh.request(50)), sent()), (50, 0));
         }
-        executor::run_later();
+        executor::run_first();
         assert_eq!(sent(), CORES - 1, "both in the same parcels");
         assert_eq!((admit(&here, fresh.request(1_000)), sent()), (1_000, 2 * (CORES - 1)));
         cores.settle();
@@ -282,7 +288,7 @@ mod tests {
         assert_eq!(admit(&here, fresh.request(50)), 50);
         assert_eq!(here.held(), 50, "not sent yet");
         let before = here.memory.used();
-        executor::run_later();
+        executor::run_first();
         assert_eq!(here.held(), 50);
         let under_way = here.memory.used() - before;
         assert!(under_way > 1_000 && !here.is_idle());
@@ -301,7 +307,7 @@ mod tests {
         let own = a.held() - a.state.borrow().outgoing.spans();
         assert!(own > 0 && own < 50);
         // As before a reply is written; nobody carries.
-        executor::run_later();
+        executor::run_first();
         assert_eq!(b.held(), 0);
         let none = Message::from(TracesData::default().encode_to_vec());
         assert_eq!(admit(&b, none), 0);
@@ -313,7 +319,7 @@ mod tests {
         let (mut fresh, cores) = (Fresh(Random::new(6), 0), Cores::new(2, |_| 9));
         let [a, b] = [0, 1].map(|core| Rc::clone(&cores.samplers[core]));
         assert_eq!(admit(&a, fresh.request(50)), 50);
-        executor::run_later();
+        executor::run_first();
         assert_eq!(b.held(), 0);
         let _slice = b.begin_slice();
         assert!(b.held() > 0);
