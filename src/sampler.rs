@@ -133,7 +133,7 @@ pub enum Refusal {
 
 /// How far a request got.
 enum Taken {
-    /// The own shard has its part, the others' wait for [`Sampler::send`].
+    /// The own shard has its part, the others' wait to be sent.
     Yes,
     NoRoom(Refusal),
     /// Another core has not answered for a while.
@@ -271,6 +271,10 @@ impl Sampler {
         // What other clients were told is taken comes first.
         self.homes.take_news();
         let (state, index) = (&mut *self.state.borrow_mut(), &mut *self.index.borrow_mut());
+        // First: who waits for one should not be read each time that it asks.
+        if !state.outgoing.has_credit() {
+            return Ok(Taken::NoCredit);
+        }
         let shard = &mut state.shard;
         check(shard, message, index).map_err(Refusal::Unreadable)?;
         let body = message.region();
@@ -285,9 +289,6 @@ impl Sampler {
             self.bell.ring();
             return Ok(Taken::NoRoom(Refusal::Memory));
         }
-        if !state.outgoing.has_credit() {
-            return Ok(Taken::NoCredit);
-        }
         let home = |id: &[u8; 16]| Some(self.home(id)).filter(|home| *home != self.mesh.core());
         let given = shard.divide(body, index, home, &mut state.outgoing.shares);
         if given > 0 && state.outgoing.added(message.len(), self.at) {
@@ -301,6 +302,7 @@ impl Sampler {
     /// A parcel came back from another core, which has its spans.
     fn came_back(&self, parcel: &Parcel) {
         self.state.borrow_mut().outgoing.came_back(parcel);
+        self.open_room();
     }
 
     /// Takes what another core has checked and picked for this shard. It has room.
@@ -474,6 +476,11 @@ impl Sampler {
     fn settle(&self) {
         let state = &mut *self.state.borrow_mut();
         state.settle();
+        self.open_room();
+    }
+
+    /// Lets requests that wait for memory try again, if there is some.
+    fn open_room(&self) {
         if self.memory.process().0 < self.soft_bytes {
             self.room.open();
         }

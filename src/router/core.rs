@@ -125,7 +125,8 @@ pub async fn run(
         match inbox.recv().await {
             Message::Stop(done) => {
                 let mut lost = Lost::default();
-                life.all().for_each(|generation| lost.add(generation.abandon()));
+                life.all().for_each(|generation| lost.add(generation.abandon(&life.ground)));
+                life.ground.homes.clear();
                 let _ = done.send(lost);
                 return;
             }

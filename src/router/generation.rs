@@ -69,6 +69,7 @@ impl Generation {
         let ticking = Rc::clone(&router);
         executor::detach(async move { ticking.tick().await });
         let samplers = samplers(blueprint, ground, &router, before);
+        start(&samplers, before);
         router.set_samplers(samplers.iter().map(|placed| Rc::clone(&placed.sampler)).collect());
         Self { number: blueprint.generation, router, connections, doors, drain, samplers }
     }
@@ -95,7 +96,8 @@ impl Generation {
     }
 
     /// Gives up what is left, and says what was.
-    pub(super) fn abandon(&self) -> Lost {
+    pub(super) fn abandon(&self, ground: &Ground) -> Lost {
+        ground.homes.take_in();
         let mut items = self.router.abandon();
         let held: u64 = self.own().map(|placed| placed.sampler.held()).sum();
         if held > 0 {
@@ -147,15 +149,25 @@ fn samplers(
                 let old = old.map(|old| Rc::clone(&old.sampler));
                 let sampler = sampler(blueprint, ground, router, (at, &options), old.as_deref());
                 sampler.leave_to(old);
-                let kept = Kept::new(Rc::clone(router), legs);
-                executor::detach(Rc::clone(&sampler).run(Rc::clone(&kept)));
-                (sampler, kept)
+                (sampler, Kept::new(Rc::clone(router), legs))
             }
         };
         let (pipeline, handed_on) = (pipeline.id.clone(), Cell::new(false));
         Placed { pipeline, options, soft_bytes, sampler, kept, handed_on }
     };
     sampled.enumerate().map(place).collect()
+}
+
+/// Lets the samplers decide that no generation before has. All of them are known: they take in what
+/// other cores send to any.
+fn start(samplers: &[Placed], before: Option<&Generation>) {
+    let old = |placed: &Placed| {
+        let mut old = before.iter().flat_map(|b| &b.samplers);
+        old.any(|old| Rc::ptr_eq(&old.sampler, &placed.sampler))
+    };
+    for placed in samplers.iter().filter(|placed| !old(placed)) {
+        executor::detach(Rc::clone(&placed.sampler).run(Rc::clone(&placed.kept)));
+    }
 }
 
 /// The next spans of a trace that `old` has go where it has them. So the number of shards stays

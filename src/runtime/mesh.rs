@@ -1,5 +1,4 @@
-//! From every core to every other: parcels one way, answers back, in lock-free rings of one writer
-//! and one reader.
+//! From every core to every other: parcels one way, answers back, in lock-free rings.
 //!
 //! A parcel needs a **credit**, which comes back with its answer. There are as many credits as
 //! places in the ring of answers, so an answer always finds room and no core ever waits to give
@@ -27,19 +26,19 @@ use super::executor::Bell;
 use super::timer::Alarm;
 use crate::time::Instant;
 
-/// Parcels that may be unanswered from one core to another.
-pub const CREDITS: usize = 64;
+/// Parcels that may be unanswered from one core to another. Nobody waits for them, so a core that
+/// is faster always has as many under way: with 64 they were not in its caches any more.
+pub const CREDITS: usize = 16;
 /// From so many unanswered ones on a core is rung: more would not stay in its caches.
 const LOUD: usize = 8;
 /// How long a parcel waits for a core that sleeps.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-/// The way from one core to another.
+/// The way back from one core to another.
 #[derive(Debug)]
 struct Road<T> {
-    parcels: ArrayQueue<T>,
     answers: ArrayQueue<T>,
-    /// The core that sends waits for a credit.
+    /// The core that has sent waits for a credit.
     wanted: AtomicBool,
 }
 
@@ -47,21 +46,29 @@ struct Road<T> {
 #[derive(Debug)]
 struct Net<T> {
     cores: usize,
-    /// From core `a` to core `b` at `a * cores + b`.
+    /// For what core `a` has sent to core `b` at `a * cores + b`.
     roads: Vec<Road<T>>,
     /// By core.
-    ends: Vec<CachePadded<End>>,
+    ends: Vec<CachePadded<End<T>>>,
 }
 
 /// What others see of a core.
-#[derive(Debug, Default)]
-struct End {
+#[derive(Debug)]
+struct End<T> {
+    /// What was sent to it, in that order, and from where: a client may have been answered by one
+    /// core before it sent to the next.
+    parcels: ArrayQueue<(usize, T)>,
     /// Something has come since it took in what had.
     news: AtomicBool,
     caller: Caller,
 }
 
-impl End {
+impl<T> End<T> {
+    fn new(cores: usize) -> Self {
+        let parcels = ArrayQueue::new(cores * CREDITS);
+        Self { parcels, news: AtomicBool::new(false), caller: Caller::default() }
+    }
+
     /// Something has come, which can wait.
     fn tell(&self) {
         self.note();
@@ -100,13 +107,9 @@ pub struct Port<T> {
 /// A mesh of `cores` cores: the place of each.
 #[must_use]
 pub fn mesh<T>(cores: usize) -> Vec<Port<T>> {
-    let road = |_| Road {
-        parcels: ArrayQueue::new(CREDITS),
-        answers: ArrayQueue::new(CREDITS),
-        wanted: AtomicBool::new(false),
-    };
+    let road = |_| Road { answers: ArrayQueue::new(CREDITS), wanted: AtomicBool::new(false) };
     let roads = (0..cores * cores).map(road).collect();
-    let ends = (0..cores).map(|_| CachePadded::default()).collect();
+    let ends = (0..cores).map(|_| CachePadded::new(End::new(cores))).collect();
     let net = Arc::new(Net { cores, roads, ends });
     (0..cores).map(|core| Port { net: Arc::clone(&net), core }).collect()
 }
@@ -225,7 +228,7 @@ impl<T> Mesh<T> {
     /// If none was.
     pub fn send(&self, to: usize, parcel: T) {
         let Port { net, core } = &self.0.port;
-        assert!(net.road(*core, to).parcels.push(parcel).is_ok(), "it has a credit");
+        assert!(net.ends[to].parcels.push((*core, parcel)).is_ok(), "it has a credit");
         if self.0.taken[to].get() >= LOUD {
             net.ends[to].call();
             return;
@@ -263,34 +266,33 @@ impl<T> Mesh<T> {
     /// Wakes the cores that have parcels and sleep.
     fn ring(&self) {
         self.0.due.set(None);
-        let Port { net, core } = &self.0.port;
-        let late = |other: &usize| !net.road(*core, *other).parcels.is_empty();
+        let Port { net, .. } = &self.0.port;
+        let late = |other: &usize| !net.ends[*other].parcels.is_empty();
         self.others().filter(late).for_each(|other| net.ends[other].call());
     }
 
-    /// Everything that has arrived: `take` gets each parcel, which then goes back, and `back` those
-    /// that came back.
+    /// Everything that has arrived by now: `take` gets each parcel, which then goes back, and
+    /// `back` those that came back.
     pub fn take_in(&self, mut take: impl FnMut(&mut T), mut back: impl FnMut(&T)) {
         let (net, me) = (&self.0.port.net, self.core());
         if self.has_news() {
             net.ends[me].news.swap(false, SeqCst);
         }
+        // No more than there are: others may send as fast as they are answered.
+        for _ in 0..net.ends[me].parcels.len() {
+            let Some((from, mut parcel)) = net.ends[me].parcels.pop() else { break };
+            take(&mut parcel);
+            let given = net.road(from, me).answers.push(parcel);
+            assert!(given.is_ok(), "a parcel with a credit has room for its answer");
+            net.ends[from].tell();
+        }
         for other in self.others() {
-            let from = net.road(other, me);
-            let mut answered = false;
-            while let Some(mut parcel) = from.parcels.pop() {
-                take(&mut parcel);
-                let given = from.answers.push(parcel);
-                assert!(given.is_ok(), "a parcel with a credit has room for its answer");
-                answered = true;
-            }
-            if from.wanted.load(SeqCst) && from.wanted.swap(false, SeqCst) {
+            let wanted = &net.road(other, me).wanted;
+            if wanted.load(SeqCst) && wanted.swap(false, SeqCst) {
                 net.ends[other].call();
-            } else if answered {
-                net.ends[other].tell();
             }
-            let to = net.road(me, other);
-            while let Some(parcel) = to.answers.pop() {
+            let answers = &net.road(me, other).answers;
+            while let Some(parcel) = answers.pop() {
                 back(&parcel);
                 self.keep(other);
                 let mut returned = self.0.returned.borrow_mut();
@@ -408,6 +410,38 @@ mod tests {
         for core in [receiver, sender] {
             core.expect("a thread").join().expect("no panic").expect("an executor");
         }
+    }
+
+    #[test]
+    fn parcels_of_several_cores_are_taken_in_as_they_were_sent() {
+        let cores: Vec<Mesh<u32>> = mesh(3).into_iter().map(Mesh::new).collect();
+        for (from, n) in [(2, 0), (1, 1), (2, 2), (2, 3), (1, 4)] {
+            cores[from].reserve(0);
+            cores[from].send(0, n);
+        }
+        let mut got = Vec::new();
+        cores[0].take_in(|n| got.push(*n), |_| ());
+        assert_eq!(got, [0, 1, 2, 3, 4]);
+        assert_eq!((taken(&cores[1]), taken(&cores[2])), ((0, 2), (0, 3)));
+    }
+
+    #[test]
+    fn what_comes_while_it_takes_in_waits_for_the_next_time() {
+        let [a, b] = pair();
+        let send = || {
+            a.reserve(1);
+            a.send(1, ());
+        };
+        (0..2).for_each(|_| send());
+        let mut count = 0;
+        let take = |(): &mut ()| {
+            count += 1;
+            send();
+        };
+        b.take_in(take, |()| ());
+        assert_eq!(count, 2);
+        assert!(b.has_news());
+        assert_eq!((taken(&b), b.has_news()), ((2, 0), false));
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub(super) struct Seat {
 
 impl Seat {
     /// Looks what the other shards hold. A shard does so before each request, so the limit is
-    /// exact but for what others take in at the same time.
+    /// exact but for what others take in at the same time, or was sent to them just now.
     pub(super) fn look_around(&mut self) {
         let others = (0..).zip(&self.census.seats).filter(|(seat, _)| *seat != self.number);
         (self.elsewhere, self.waiting_elsewhere) =
