@@ -22,7 +22,6 @@ use crate::runtime::clock;
 use crate::runtime::executor::{self, Bell, Later};
 use crate::runtime::gate::Gate;
 use crate::runtime::lease::{Charge, Purse};
-use crate::runtime::mesh::Mesh;
 use crate::runtime::timer::{Alarm, Timeout};
 use crate::sample::hash::Key;
 use crate::sample::{Moment, Shard, Step};
@@ -93,7 +92,6 @@ pub struct Sampler {
     index: RefCell<Index>,
     state: RefCell<State>,
     key: Key,
-    mesh: Mesh<Parcel>,
     homes: Homes,
     memory: Purse,
     soft_bytes: u64,
@@ -178,7 +176,7 @@ impl Sampler {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { at, seed, shards, shard, homes, memory, soft_bytes, queues } = parts;
-        let (mesh, charge) = (homes.mesh().clone(), memory.take_over(shard.bytes()));
+        let (mesh, charge) = (homes.mesh(), memory.take_over(shard.bytes()));
         let state = State {
             timings: Timings::new(&shard),
             shard,
@@ -194,7 +192,6 @@ impl Sampler {
             index: RefCell::default(),
             state: RefCell::new(state),
             key: Key::new(seed ^ SHARD_SALT),
-            mesh,
             homes,
             memory,
             soft_bytes,
@@ -221,7 +218,7 @@ impl Sampler {
 
     /// Whether this core's shard has the trace.
     fn is_mine(&self, id: &[u8; 16]) -> bool {
-        self.home(id) == self.mesh.core()
+        self.home(id) == self.homes.mesh().core()
     }
 
     /// How many shards have traces.
@@ -246,7 +243,7 @@ impl Sampler {
         loop {
             match self.take(message, late)? {
                 Taken::Yes => return Ok(self.index.borrow().count()),
-                Taken::NoCredit => self.mesh.credit().await,
+                Taken::NoCredit => self.homes.mesh().credit().await,
                 // As long as the client does: the collector has no limit here.
                 Taken::NoRoom(Refusal::Traces) => {
                     let left = timeout.map(|t| (start + t).since(clock::now()));
@@ -289,7 +286,8 @@ impl Sampler {
             self.bell.ring();
             return Ok(Taken::NoRoom(Refusal::Memory));
         }
-        let home = |id: &[u8; 16]| Some(self.home(id)).filter(|home| *home != self.mesh.core());
+        let core = self.homes.mesh().core();
+        let home = |id: &[u8; 16]| Some(self.home(id)).filter(|home| *home != core);
         let given = shard.divide(body, index, home, &mut state.outgoing.shares);
         if given > 0 && state.outgoing.added(message.len(), self.at) {
             // Before a client can hear that it is taken.

@@ -41,8 +41,7 @@ impl Homes {
 
     /// The core ends: samplers keep this, and are kept by it, until they leave.
     pub fn clear(&self) {
-        let all = std::mem::take(&mut *self.all.borrow_mut());
-        drop(all);
+        drop(self.all.take());
     }
 
     fn of(&self, parcel: &Parcel) -> Rc<Sampler> {
