@@ -175,8 +175,8 @@ mod tests {
     use futures_util::future::join;
 
     use super::*;
-    use crate::runtime::executor::{self, Seat, spawn};
-    use crate::runtime::preflight;
+    use crate::runtime::executor;
+    use crate::testing::cores::on_a_core;
 
     /// Runs `main` on a core with a socket and its peer.
     fn beside<F, Fut>(main: F)
@@ -184,16 +184,11 @@ mod tests {
         F: FnOnce(Socket, UnixStream) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + 'static,
     {
-        if let Err(refusal) = preflight::check() {
-            return eprintln!("SKIPPED, nothing was tested: {refusal}");
-        }
-        let seat = Seat { name: "ring".into(), cpu: None, spin: Duration::ZERO };
-        let core = spawn(seat, move || async move {
+        on_a_core(Duration::ZERO, move || async move {
             let (ours, theirs) = UnixStream::pair().expect("two sockets");
             theirs.set_read_timeout(Some(Duration::from_secs(10))).expect("an option");
             main(Socket::adopt(ours.into()).expect("a ring"), theirs).await;
         });
-        core.expect("a thread").join().expect("no panic").expect("an executor");
     }
 
     async fn read(socket: &mut Socket) -> Vec<u8> {

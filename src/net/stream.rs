@@ -451,8 +451,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
-    use crate::runtime::executor::{Seat, spawn};
-    use crate::runtime::preflight;
+    use crate::testing::cores::on_a_core;
 
     /// Sees what the peer has got when it is its turn.
     struct Witness(RefCell<UnixStream>, Rc<RefCell<Vec<Vec<u8>>>>);
@@ -467,11 +466,7 @@ mod tests {
 
     #[test]
     fn what_is_to_be_first_is_done_before_anything_is_written() {
-        if let Err(refusal) = preflight::check() {
-            return eprintln!("SKIPPED, nothing was tested: {refusal}");
-        }
-        let seat = Seat { name: "stream".into(), cpu: None, spin: Duration::ZERO };
-        let core = spawn(seat, || async {
+        on_a_core(Duration::ZERO, || async {
             let (ours, theirs) = UnixStream::pair().expect("two sockets");
             theirs.set_nonblocking(true).expect("an option");
             let (stream, seen) = (Stream::adopt(ours).expect("a ring"), Rc::default());
@@ -482,6 +477,5 @@ mod tests {
             witness.run();
             assert_eq!(*seen.borrow(), [&b""[..], b"done"]);
         });
-        core.expect("a thread").join().expect("no panic").expect("an executor");
     }
 }

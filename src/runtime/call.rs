@@ -42,6 +42,18 @@ impl Post {
     }
 }
 
+/// Sets a flag. The plain look first: to write is to take the line from the caches of the others.
+pub(super) fn raise(flag: &AtomicBool) {
+    if !flag.load(SeqCst) {
+        flag.store(true, SeqCst);
+    }
+}
+
+/// Takes a flag back, as [`raise`] does; whether it was set, and nobody else has.
+pub(super) fn lower(flag: &AtomicBool) -> bool {
+    flag.load(SeqCst) && flag.swap(false, SeqCst)
+}
+
 /// What the core that listens is called by; before somebody listens nobody hears it.
 #[derive(Debug, Default)]
 pub(super) struct Caller(OnceLock<Arc<Line>>);
@@ -50,8 +62,7 @@ impl Caller {
     /// Has every listener of the core look. What they are to see is there already.
     pub(super) fn call(&self) {
         if let Some(line) = self.tell()
-            && line.asleep.load(SeqCst)
-            && line.asleep.swap(false, SeqCst)
+            && lower(&line.asleep)
         {
             ring(&line.bell);
         }
@@ -63,10 +74,7 @@ impl Caller {
         // listen, sees what is there.
         std::sync::atomic::fence(SeqCst);
         let line = self.0.get()?;
-        // The plain look first: to write is to take the line from the caches of the others.
-        if !line.called.load(SeqCst) {
-            line.called.store(true, SeqCst);
-        }
+        raise(&line.called);
         Some(line)
     }
 }
@@ -109,8 +117,7 @@ pub(super) fn bell() -> RawFd {
 /// Wakes who listens if this core was called since the last time. Whether it was.
 pub(super) fn answer() -> bool {
     POST.with(|post| {
-        // The plain look first: to swap is to take the line from the caches of the others.
-        let called = post.line.called.load(SeqCst) && post.line.called.swap(false, SeqCst);
+        let called = lower(&post.line.called);
         if called {
             post.listeners.wake();
         }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
 
-use super::call::{Caller, Listener};
+use super::call::{Caller, Listener, lower, raise};
 use super::clock;
 use super::executor::Bell;
 use super::timer::Alarm;
@@ -84,10 +84,7 @@ impl<T> End<T> {
     fn note(&self) {
         // Either this sees that the core has taken note of the news, or the core sees what came.
         fence(SeqCst);
-        // The plain look first: to write is to take the line from the caches of the others.
-        if !self.news.load(SeqCst) {
-            self.news.store(true, SeqCst);
-        }
+        raise(&self.news);
     }
 }
 
@@ -275,9 +272,7 @@ impl<T> Mesh<T> {
     /// `back` those that came back.
     pub fn take_in(&self, mut take: impl FnMut(&mut T), mut back: impl FnMut(&T)) {
         let (net, me) = (&self.0.port.net, self.core());
-        if self.has_news() {
-            net.ends[me].news.swap(false, SeqCst);
-        }
+        lower(&net.ends[me].news);
         // No more than there are: others may send as fast as they are answered.
         for _ in 0..net.ends[me].parcels.len() {
             let Some((from, mut parcel)) = net.ends[me].parcels.pop() else { break };
@@ -287,8 +282,7 @@ impl<T> Mesh<T> {
             net.ends[from].tell();
         }
         for other in self.others() {
-            let wanted = &net.road(other, me).wanted;
-            if wanted.load(SeqCst) && wanted.swap(false, SeqCst) {
+            if lower(&net.road(other, me).wanted) {
                 net.ends[other].call();
             }
             let answers = &net.road(me, other).answers;
@@ -316,9 +310,9 @@ mod tests {
     use std::task::Context;
 
     use super::super::call;
-    use super::super::executor::{Seat, detach, rest, spawn};
-    use super::super::preflight;
+    use super::super::executor::{detach, rest};
     use super::*;
+    use crate::testing::cores::on_a_core;
     use crate::testing::wakes::Wakes;
 
     fn pair<T>() -> [Mesh<T>; 2] {
@@ -375,13 +369,9 @@ mod tests {
 
     #[test]
     fn a_core_that_sleeps_gets_a_parcel_soon() {
-        if let Err(refusal) = preflight::check() {
-            return eprintln!("SKIPPED, nothing was tested: {refusal}");
-        }
         let [from, to]: [Port<usize>; 2] = mesh(2).try_into().expect("two");
-        let seat = || Seat { name: "mesh".into(), cpu: None, spin: Duration::ZERO };
         const PARCELS: usize = 5;
-        let receiver = spawn(seat(), move || async move {
+        let receiver = move || async move {
             let (mesh, bell, got) = (Mesh::new(to), Bell::default(), Rc::new(Cell::new(0)));
             let (taking, ringing, counted) = (mesh.clone(), bell.clone(), Rc::clone(&got));
             detach(mesh.carry(move || {
@@ -394,8 +384,9 @@ mod tests {
             let has_all = || got.get() == PARCELS;
             poll_fn(|cx| if bell.poll(cx) && has_all() { Poll::Ready(()) } else { Poll::Pending })
                 .await;
-        });
-        let sender = spawn(seat(), move || async move {
+        };
+        let receiver = std::thread::spawn(|| on_a_core(Duration::ZERO, receiver));
+        on_a_core(Duration::ZERO, move || async move {
             let (mesh, back) = (Mesh::new(from), Rc::new(Cell::new(0)));
             let (taking, counted) = (mesh.clone(), Rc::clone(&back));
             detach(mesh.clone().carry(move || taking.take_in(|_| (), |n| counted.set(*n))));
@@ -407,9 +398,7 @@ mod tests {
                 }
             }
         });
-        for core in [receiver, sender] {
-            core.expect("a thread").join().expect("no panic").expect("an executor");
-        }
+        receiver.join().expect("no panic");
     }
 
     #[test]

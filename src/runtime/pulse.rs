@@ -147,10 +147,10 @@ mod tests {
     use std::sync::mpsc;
 
     use super::super::aside::aside;
-    use super::super::executor::{Seat, detach, spawn};
+    use super::super::executor::detach;
     use super::super::mailbox::mailbox;
-    use super::super::preflight;
     use super::*;
+    use crate::testing::cores;
 
     /// Runs `main` on a core that sleeps at once or after a spin.
     fn on_a_core<F, Fut>(main: F)
@@ -158,12 +158,8 @@ mod tests {
         F: Fn() -> Fut + Send + Clone + 'static,
         Fut: Future<Output = ()> + 'static,
     {
-        if let Err(refusal) = preflight::check() {
-            return eprintln!("SKIPPED, nothing was tested: {refusal}");
-        }
         for spin in [Duration::ZERO, Duration::from_micros(20)] {
-            let core = spawn(Seat { name: "pulse".into(), cpu: None, spin }, main.clone());
-            core.expect("a thread").join().expect("no panic").expect("an executor");
+            cores::on_a_core(spin, main.clone());
         }
     }
 

@@ -309,17 +309,13 @@ mod tests {
     use std::os::fd::AsRawFd as _;
     use std::os::unix::net::UnixStream;
 
-    use super::super::executor::{Seat, rest, spawn};
-    use super::super::preflight;
+    use super::super::executor::rest;
     use super::*;
+    use crate::testing::cores::on_a_core;
 
     #[test]
     fn a_slot_that_is_left_is_the_next_ones_and_hears_nothing_of_the_one_before() {
-        if let Err(refusal) = preflight::check() {
-            return eprintln!("SKIPPED, nothing was tested: {refusal}");
-        }
-        let seat = Seat { name: "ring".into(), cpu: None, spin: Duration::ZERO };
-        let core = spawn(seat, || async {
+        on_a_core(Duration::ZERO, || async {
             let pairs = [(); 3].map(|()| UnixStream::pair().expect("two sockets"));
             for (ours, theirs) in pairs {
                 let watch = Watch::new(ours.as_raw_fd()).expect("a place");
@@ -335,6 +331,5 @@ mod tests {
             rest().await;
             assert!(!watch.has_ended());
         });
-        core.expect("a thread").join().expect("no panic").expect("an executor");
     }
 }

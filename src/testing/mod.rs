@@ -8,9 +8,11 @@
 //! - [`scenario`]: random configurations and traffic of a sampler, and how to shrink them;
 //! - [`scatter`]: a message in pieces;
 //! - [`wakes`]: a waker that counts;
+//! - [`cores`]: a real core;
 //! - [`fuzz`]: one function per fuzz target, which ordinary tests run as well.
 #![forbid(unsafe_code)]
 
+pub mod cores;
 mod encode;
 pub mod fuzz;
 mod model;
